@@ -1,0 +1,135 @@
+"""Strict readers for environment variables.
+
+A value that cannot be read stops the boot with a sentence that names the variable, what it holds and what it may
+hold. A variable that carries our prefix but that nobody reads is a typo and stops the boot too. Secrets may come from
+a file: ``GS_SECRET_KEY_FILE=/run/secrets/key`` stands for ``GS_SECRET_KEY``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+PREFIX = "GS_"
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+
+T = TypeVar("T")
+
+
+class ConfigurationError(Exception):
+    """A variable of the environment cannot be used; the message says which and why."""
+
+
+class Env:
+    """Typed access to one environment mapping; remembers what was read so that typos can be found."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._read: set[str] = set()
+
+    def text(self, name: str, default: str) -> str:
+        """The variable's text, or the default when it is not set."""
+        return self._typed(name, default, str, "text")
+
+    def secret(self, name: str, default: str) -> str:
+        """Like `text`, but ``NAME_FILE`` may name a file that holds the value (trailing newline dropped)."""
+        self._read.update({name, f"{name}_FILE"})
+        path = self._variables.get(f"{name}_FILE")
+        if path is None:
+            return self._variables.get(name, default)
+        if name in self._variables:
+            raise ConfigurationError(f"{name} and {name}_FILE are both set; keep one of them.")
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise ConfigurationError(f"{name}_FILE={path} cannot be read: {error.strerror}.") from error
+
+    def boolean(self, name: str, default: bool) -> bool:
+        """True for 1/true/yes/on, False for 0/false/no/off, in any case; anything else raises."""
+
+        def read(value: str) -> bool:
+            if value.lower() in TRUE:
+                return True
+            if value.lower() in FALSE:
+                return False
+            raise ValueError
+
+        return self._typed(name, default, read, "one of 1, true, yes, on, 0, false, no, off")
+
+    def integer(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
+        """A whole number between the two bounds, both included."""
+
+        def read(value: str) -> int:
+            number = int(value)
+            if not minimum <= number <= maximum:
+                raise ValueError
+            return number
+
+        return self._typed(name, default, read, f"a whole number from {minimum} to {maximum}")
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        """One of the allowed words."""
+
+        def read(value: str) -> str:
+            if value not in allowed:
+                raise ValueError
+            return value
+
+        return self._typed(name, default, read, f"one of {', '.join(allowed)}")
+
+    def words(self, name: str, default: list[str]) -> list[str]:
+        """A comma-separated list; blanks around the words and empty words are dropped."""
+        return self._typed(name, default, lambda value: [word.strip() for word in value.split(",") if word.strip()], "")
+
+    def path(self, name: str, default: Path) -> Path:
+        """An absolute path; a relative one counts from the current folder."""
+        return self._typed(name, default, lambda value: Path(value).expanduser().absolute(), "a path")
+
+    def refuse_unknown(self) -> None:
+        """Raise when a variable with our prefix is set that no reader asked for: it is a typo."""
+        unknown = sorted(name for name in self._variables if name.startswith(PREFIX) and name not in self._read)
+        if unknown:
+            known = ", ".join(sorted(name for name in self._read if name.startswith(PREFIX)))
+            raise ConfigurationError(f"Unknown variable {', '.join(unknown)}. Known are: {known}.")
+
+    def _typed(self, name: str, default: T, read: Callable[[str], T], expected: str) -> T:
+        self._read.add(name)
+        value = self._variables.get(name)
+        if value is None:
+            return default
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}={value!r} is not valid: expected {expected}.") from error
+
+
+def database_from_url(url: str, *, sqlite_options: dict[str, Any], postgres_options: dict[str, Any]) -> dict[str, Any]:
+    """Django's DATABASES entry for ``sqlite:///path`` or ``postgresql://user:password@host:port/name?option=value``.
+
+    A socket folder goes into the query: ``postgresql:///name?host=/run/postgresql``. Raises on any other scheme.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        name = unquote(parts.path.removeprefix("/"))
+        if not name:
+            raise ConfigurationError("DATABASE_URL names no file: use sqlite:////absolute/path/to/file.")
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, **sqlite_options}
+    if parts.scheme in {"postgres", "postgresql"}:
+        query = dict(parse_qsl(parts.query))
+        entry: dict[str, Any] = {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path.removeprefix("/")),
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": query.pop("host", unquote(parts.hostname or "")),
+            "PORT": query.pop("port", str(parts.port or "")),
+            **postgres_options,
+        }
+        entry["OPTIONS"] = {**postgres_options.get("OPTIONS", {}), **query}
+        return entry
+    raise ConfigurationError(
+        f"DATABASE_URL has the scheme {parts.scheme!r}: use postgresql://user:password@host/name or sqlite:////path."
+    )

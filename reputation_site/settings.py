@@ -1,0 +1,215 @@
+"""All settings, in one file; every variable of the environment is read here and nowhere else.
+
+Without any variable this is the embedded default: SQLite and a Valkey broker in one data folder. ``DATABASE_URL`` and
+``REDIS_URL`` turn the same code into the production set-up.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.urls import reverse_lazy
+
+from reputation_site.data_folder import kept_secret, socket_path
+from reputation_site.env import Env, database_from_url
+from reputation_site.schedule import BEAT_SCHEDULE
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env(os.environ)
+
+# --- where things are kept -------------------------------------------------------------------------------------
+DATA_DIR = env.path("GS_DATA_DIR", BASE_DIR / "data")
+DATABASE_URL = env.secret("DATABASE_URL", f"sqlite:///{DATA_DIR / 'good-standing.sqlite3'}")
+BROKER_SOCKET = socket_path(DATA_DIR, "broker.sock")
+REDIS_URL = env.secret("REDIS_URL", "")
+EMBEDDED_BROKER = not REDIS_URL
+
+# --- the web process -------------------------------------------------------------------------------------------
+DEBUG = env.boolean("GS_DEBUG", False)
+SECRET_KEY = env.secret("GS_SECRET_KEY", "") or kept_secret(DATA_DIR, "secret_key")
+SECRET_KEY_FALLBACKS = [key for key in [env.secret("GS_SECRET_KEY_PREVIOUS", "")] if key]
+LISTEN_HOST = env.text("GS_HOST", "127.0.0.1")
+LISTEN_PORT = env.integer("GS_PORT", 8000, minimum=1, maximum=65535)
+WEB_THREADS = env.integer("GS_WEB_THREADS", 8, minimum=1, maximum=256)
+WEB_WORKERS = env.integer("GS_WEB_WORKERS", 1, minimum=1, maximum=64)
+WORKER_CONCURRENCY = env.integer("GS_WORKER_CONCURRENCY", 2, minimum=1, maximum=64)
+ALLOWED_HOSTS = env.words("GS_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.words("GS_CSRF_TRUSTED_ORIGINS", [])
+HTTPS = env.boolean("GS_HTTPS", False)  # set behind a TLS proxy that sends X-Forwarded-Proto
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+
+# --- the product -----------------------------------------------------------------------------------------------
+MAX_BODY_BYTES = env.integer("GS_MAX_BODY_BYTES", 5 * 1024 * 1024, minimum=1024, maximum=256 * 1024 * 1024)
+MAX_EVENTS_PER_REQUEST = env.integer("GS_MAX_EVENTS_PER_REQUEST", 20_000, minimum=1, maximum=1_000_000)
+RECIPIENTS_OF_FAILURES = env.choice("GS_RECIPIENTS_OF_FAILURES", "full", ("full", "hashed", "domain"))
+RECIPIENTS_OF_DELIVERIES = env.choice("GS_RECIPIENTS_OF_DELIVERIES", "domain", ("full", "hashed", "domain"))
+SELF_TEST_API = env.boolean("GS_SELF_TEST_API", True)  # the scenarios over HTTP; they always need an admin
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# --- databases -------------------------------------------------------------------------------------------------
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": database_from_url(
+        DATABASE_URL,
+        sqlite_options={
+            "OPTIONS": {
+                # A writer takes its lock at BEGIN, so that no transaction fails half way at its first write.
+                "transaction_mode": "IMMEDIATE",
+                "timeout": env.integer("GS_SQLITE_TIMEOUT", 20, minimum=1, maximum=600),
+                # FULL: what we acknowledge survives a power cut. 32 MB of cache, 128 MB mapped.
+                "init_command": (
+                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32000; "
+                    "PRAGMA mmap_size=134217728; PRAGMA temp_store=MEMORY;"
+                ),
+            },
+        },
+        postgres_options={
+            "CONN_MAX_AGE": env.integer("GS_DB_CONN_MAX_AGE", 600, minimum=0, maximum=86400),
+            "CONN_HEALTH_CHECKS": True,
+            "OPTIONS": {"connect_timeout": 5, "application_name": "good-standing"},
+        },
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Django ----------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_prometheus",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "telemetry",
+    "reputation",
+    "dashboard",
+    "reputation_site",
+]
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+ROOT_URLCONF = "reputation_site.urls"
+WSGI_APPLICATION = "reputation_site.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("dashboard:overview")
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_THOUSAND_SEPARATOR = False
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True  # no collectstatic step is needed for `make run`
+PROMETHEUS_EXPORT_MIGRATIONS = False
+
+# --- Celery ----------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{BROKER_SOCKET}"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60}
+CELERY_TASK_IGNORE_RESULT = True  # what a task did is in the database, not in a result
+CELERY_TASK_ACKS_LATE = True  # every task is an idempotent tick: running one twice does no harm
+CELERY_TASK_TIME_LIMIT = 600
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONCURRENCY = WORKER_CONCURRENCY
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = BEAT_SCHEDULE
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+
+# --- REST framework --------------------------------------------------------------------------------------------
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "telemetry.authentication.ApiTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["telemetry.permissions.StaffReadsOperatorsWrite"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "telemetry.pagination.Pages",
+    "PAGE_SIZE": 50,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "telemetry.errors.answer",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Good Standing",
+    "DESCRIPTION": "Sender reputation you can see and act on: report outcomes, read standing, act.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api",
+}
+
+# --- logs ------------------------------------------------------------------------------------------------------
+LOG_FORMAT = env.choice("GS_LOG_FORMAT", "text", ("text", "json"))
+LOG_LEVEL = env.choice("GS_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {"()": "reputation_site.logs.TextFormatter"},
+        "json": {"()": "reputation_site.logs.JsonFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {"django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False}},
+}
+
+# --- admin's look ----------------------------------------------------------------------------------------------
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Good Standing",
+    "SITE_HEADER": "Good Standing",
+    "SITE_URL": reverse_lazy("dashboard:overview"),
+    "SITE_SYMBOL": "verified",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+env.refuse_unknown()

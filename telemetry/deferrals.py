@@ -1,0 +1,64 @@
+"""One deferred message counts once, however often it is tried: which deferral attempts no longer stand.
+
+A message that is tried five times in a window is one message, and one that got through on the second attempt was not
+refused. Where the source numbers the attempts of a message, each deferral attempt but the latest, and every one once the
+outcome is known, is counted as superseded in the cell it was counted in. Counters only grow, and the outcome does not
+depend on the order in which attempts arrive: of the attempts seen, all but the standing one are superseded, each once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from telemetry import sql
+from telemetry.domain.event import message_key
+from telemetry.domain.fold import Classified, TrafficCell, traffic_cell
+from telemetry.domain.vocab import UNKNOWN_IP, EventType
+
+
+def superseded_cells(source_id: int, items: Sequence[Classified], now: datetime) -> list[TrafficCell]:
+    """The minute cells that hold a deferral attempt which these new events show not to stand; one entry per attempt."""
+    by_message: dict[uuid.UUID, list[Classified]] = defaultdict(list)
+    for item in items:
+        if _concerns(item):
+            by_message[message_key(source_id, item.event)].append(item)
+    if not by_message:
+        return []
+    blank = (source_id, False, 0, None, UNKNOWN_IP, "", "", now)
+    known = {row[0]: row for row in sql.lock_states([(key, *blank) for key in by_message])}
+    superseded: list[TrafficCell] = []
+    changed: list[tuple[object, ...]] = []
+    for key, attempts in by_message.items():
+        _, _, final, latest, bucket, sending_ip, sending_domain, provider, _ = known[key]
+        standing = (
+            TrafficCell(bucket, sending_ip, sending_domain, provider, source_id) if latest and not final else None
+        )
+        for item in attempts:
+            if item.event.type.is_final:
+                final = True
+                superseded += [standing] if standing else []
+                standing = None
+                continue
+            number = item.event.attempt_number or 0
+            cell = traffic_cell(item, source_id)
+            # Two deferrals that claim one number: the later cell stands, so that the order of arrival does not matter.
+            if final or (number, cell) <= (latest, standing or cell):
+                superseded.append(cell)
+                continue
+            superseded += [standing] if standing else []
+            standing, latest = cell, number
+        cell_now = standing or TrafficCell(None, UNKNOWN_IP, "", "", source_id)  # type: ignore[arg-type]
+        changed.append((key, source_id, final, latest, *cell_now[:4], now))
+    sql.store_states(changed)
+    return superseded
+
+
+def _concerns(item: Classified) -> bool:
+    """A deferral of a numbered message, or the outcome of one that was tried before (a first attempt had no deferral)."""
+    event = item.event
+    if not event.is_tracked or event.type is EventType.COMPLAINT:
+        return False
+    return event.type is EventType.DEFER or (event.attempt_number or 0) > 1

@@ -1,0 +1,112 @@
+"""Errors as the API answers them: problem details (RFC 9457) that name the field where there is one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import Error as DatabaseError
+from django.http import Http404
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+log = logging.getLogger(__name__)
+
+# After this many seconds a sender that was answered 503 may come back: a database restart takes about that long.
+RETRY_AFTER = 5
+
+
+class BodyTooLarge(exceptions.APIException):
+    """The request's body is over the limit."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is too large."
+    default_code = "too_large"
+
+
+class BadBody(exceptions.APIException):
+    """The request's body cannot be read as a whole; `field` says where."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "bad_body"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__({field: [message]})
+
+
+class TryAgain(exceptions.APIException):
+    """Nothing was stored; the sender should try again."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The database cannot be written now. Nothing was stored: send it again."
+    default_code = "try_again"
+
+
+class NotYet(exceptions.APIException):
+    """A documented endpoint whose part of the product is not there yet."""
+
+    status_code = status.HTTP_501_NOT_IMPLEMENTED
+    default_code = "not_yet"
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler: every error as ``application/problem+json``, a failing database as 503."""
+    if isinstance(error, DatabaseError):
+        log.exception("database error", extra={"view": type(context.get("view")).__name__})
+        error = TryAgain()
+    response = exception_handler(error, context)
+    if response is None:
+        return None
+    response.data = _problem(error, response)
+    response.content_type = "application/problem+json"
+    if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
+        response["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def _problem(error: Exception, response: Response) -> dict[str, Any]:
+    errors = _field_errors(response.data)
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _title(error),
+        "status": response.status_code,
+        "detail": "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors) or _detail(response.data),
+    }
+    if errors:
+        problem["errors"] = errors
+    return problem
+
+
+def _title(error: Exception) -> str:
+    if isinstance(error, Http404):
+        return "Not found"
+    if isinstance(error, PermissionDenied):
+        return "Permission denied"
+    code = getattr(error, "default_code", "error")
+    return str(code).replace("_", " ").capitalize()
+
+
+def _detail(data: Any) -> str:
+    return str(data.get("detail", "")) if isinstance(data, dict) else str(data)
+
+
+def _field_errors(data: Any, prefix: str = "") -> list[dict[str, str]]:
+    if isinstance(data, dict):
+        if set(data) == {"detail"} and not prefix:
+            return []
+        return [
+            entry
+            for name, value in data.items()
+            for entry in _field_errors(value, f"{prefix}.{name}" if prefix else name)
+        ]
+    if isinstance(data, list):
+        entries = []
+        for index, value in enumerate(data):
+            if isinstance(value, dict | list):
+                entries += _field_errors(value, f"{prefix}[{index}]")
+            else:
+                entries.append({"field": prefix or "body", "message": str(value)})
+        return entries
+    return [{"field": prefix or "body", "message": str(data)}]

@@ -1,0 +1,176 @@
+"""From a request's body to recorded events: split, parse each, record the good, keep the bad.
+
+Good events never suffer from a bad neighbour: each is parsed by itself. Recording and keeping are one transaction, so
+an answer of 200 means that everything in it is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.db.models import F
+
+from telemetry import metrics
+from telemetry.domain.clean import text
+from telemetry.domain.errors import ParseError
+from telemetry.domain.event import Event
+from telemetry.ingest import BatchResult, record_batch
+from telemetry.models import RejectedEvent, Source
+from telemetry.parsers.base import Parser
+from telemetry.parsers.registry import PARSERS
+
+log = logging.getLogger(__name__)
+
+# An event whose text is longer than this is kept cut off; it can be looked at but not replayed.
+LONGEST_PAYLOAD = 64 * 1024
+# A body of thousands of bad events tells its sender about the first ones; all of them are kept.
+MOST_ERRORS_ANSWERED = 100
+
+
+class _Events(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+_ENVELOPE = msgspec.json.Decoder(_Events)
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One event that was not taken: its place in the body, the field and what is wrong with it."""
+
+    index: int
+    field: str
+    message: str
+    payload: bytes = field(repr=False, default=b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What became of a body."""
+
+    recorded: int
+    duplicates: int
+    ignored: int
+    rejections: tuple[Rejection, ...]
+
+    def as_answer(self) -> dict[str, Any]:
+        """The documented answer. `processed` counts every event that is stored, known before or not."""
+        failed = len(self.rejections)
+        processed = self.recorded + self.duplicates + self.ignored
+        return {
+            "status": "success" if not failed else "partial" if processed else "failed",
+            "processed": processed,
+            "failed": failed,
+            "total": processed + failed,
+            "duplicates": self.duplicates,
+            "errors": [
+                {"index": entry.index, "field": entry.field, "message": entry.message}
+                for entry in self.rejections[:MOST_ERRORS_ANSWERED]
+            ],
+        }
+
+
+def split_envelope(body: bytes) -> list[bytes]:
+    """The events of ``{"events": [...]}`` as JSON texts. Raises ParseError when the body is not that."""
+    return [bytes(raw) for raw in _decode(_ENVELOPE, body, "events").events]
+
+
+def split_array(body: bytes) -> list[bytes]:
+    """The events of a JSON array, or one JSON object, as JSON texts. Raises ParseError when the body is neither."""
+    if body.lstrip()[:1] == b"{":
+        _decode(msgspec.json.Decoder(dict[str, Any]), body, "body")
+        return [body]
+    return [bytes(raw) for raw in _decode(_ARRAY, body, "body")]
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The events of NDJSON: one JSON text a line, blank lines skipped. A broken line is one broken event."""
+    return [line for line in body.splitlines() if line.strip()]
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, name: str) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise ParseError(name, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ParseError("body", f"is not valid JSON: {error}") from None
+    except RecursionError:
+        raise ParseError("body", "is nested too deeply") from None
+
+
+def take_in(source: Source, parser: Parser, raw_events: Sequence[bytes], *, now: datetime) -> Intake:
+    """Parse, record and keep what cannot be recorded; all in one transaction. Raises the database's errors."""
+    events: list[Event] = []
+    rejections: list[Rejection] = []
+    ignored = 0
+    for index, raw in enumerate(raw_events):
+        try:
+            event = parser.parse(raw, now)
+        except ParseError as error:
+            rejections.append(Rejection(index, text(error.field, longest=200), text(error.message, longest=500), raw))
+            continue
+        if event is None:
+            ignored += 1
+        else:
+            events.append(event)
+    with transaction.atomic():
+        result = record_batch(source, events, now=now) if events else BatchResult(0, 0)
+        keep_rejected(source, parser, rejections, now=now)
+    return Intake(result.recorded, result.duplicates, ignored, tuple(rejections))
+
+
+def keep_rejected(source: Source, parser: Parser, rejections: Iterable[Rejection], *, now: datetime) -> None:
+    """Keep rejected events, one row per distinct text; one that is sent again is counted on its row."""
+    by_digest = {
+        hashlib.sha256(parser.name.encode() + b"\0" + entry.payload).hexdigest(): entry for entry in rejections
+    }
+    if not by_digest:
+        return
+    # In the order of their digests: two retries of one bad batch must not lock each other out.
+    rows = [
+        RejectedEvent(
+            source=source,
+            parser=parser.name,
+            digest=digest,
+            payload=text(entry.payload.decode("utf-8", "replace"), longest=LONGEST_PAYLOAD),
+            field=entry.field,
+            message=entry.message,
+            times=0,
+            received_at=now,
+            last_received_at=now,
+        )
+        for digest, entry in sorted(by_digest.items())
+    ]
+    RejectedEvent.objects.bulk_create(rows, ignore_conflicts=True, batch_size=500)
+    for digest in sorted(by_digest):
+        RejectedEvent.objects.filter(source=source, digest=digest).update(times=F("times") + 1, last_received_at=now)
+    transaction.on_commit(lambda: metrics.count_rejected(source.kind, len(rows)))
+
+
+def replay(rejected: RejectedEvent, *, now: datetime) -> Rejection | None:
+    """Read a kept event again (its payload may have been mended) and record it; None when it was taken.
+
+    Otherwise the row says what is wrong now. Replaying twice records once, as sending twice would.
+    """
+    parser = PARSERS[rejected.parser]
+    try:
+        event = parser.parse(rejected.payload.encode("utf-8", "surrogatepass"), now)
+    except ParseError as error:
+        rejected.field, rejected.message = text(error.field, longest=200), text(error.message, longest=500)
+        rejected.save(update_fields=["payload", "field", "message"])
+        return Rejection(0, rejected.field, rejected.message)
+    with transaction.atomic():
+        if event is not None:
+            record_batch(rejected.source, [event], now=now)
+        rejected.replayed_at = now
+        rejected.save(update_fields=["payload", "replayed_at"])
+    return None
