@@ -235,8 +235,8 @@ def note_changed(addresses: Iterable[str], now: datetime) -> None:
     )
 
 
-def take_changed(limit: int) -> set[str]:
-    """Take up to `limit` queued rows away and return their IPs; they come back if the transaction is rolled back."""
+def take_changed(limit: int) -> tuple[int, set[str]]:
+    """Take up to `limit` queued rows away: how many, and their IPs. They come back if the transaction is rolled back."""
     if on_postgres():
         with _postgres() as cursor:
             cursor.execute(
@@ -245,14 +245,16 @@ def take_changed(limit: int) -> set[str]:
                 "RETURNING host(sending_ip)",
                 [limit],
             )
-            return {row[0] for row in cursor.fetchall()}
+            rows = cursor.fetchall()
+            return len(rows), {row[0] for row in rows}
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM telemetry_changedsender WHERE id IN "
             "(SELECT id FROM telemetry_changedsender ORDER BY id LIMIT %s) RETURNING sending_ip",
             [limit],
         )
-        return {row[0] for row in cursor.fetchall()}
+        rows = cursor.fetchall()
+        return len(rows), {row[0] for row in rows}
 
 
 def lock_for_counting() -> None:

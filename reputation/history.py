@@ -1,0 +1,29 @@
+"""How long history and the audit log are kept, and their clean-up in bounded batches."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.utils import timezone
+
+from telemetry import sql
+from telemetry.models import RetentionPolicy
+from telemetry.retention import BATCH, forget_cached, keeps
+
+_TABLES = {
+    "reputation_ipstandinghistory": "computed_at",
+    "reputation_senderscorehistory": "computed_at",
+    "reputation_auditentry": "at",
+}
+
+
+def clean_up(*, now: datetime, batch: int = BATCH) -> dict[str, int]:
+    """Delete history rows past their time; how many went, by table. May be stopped at any point."""
+    forget_cached()
+    before = now - keeps("history")
+    removed = {table: 0 for table in _TABLES}
+    for table, column in _TABLES.items():
+        while count := sql.delete_some(table, f"{column} < %s", [before], batch):
+            removed[table] += count
+    RetentionPolicy.objects.filter(pk="history").update(last_run_at=timezone.now(), last_removed=sum(removed.values()))
+    return removed

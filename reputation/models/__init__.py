@@ -1,0 +1,21 @@
+"""What it means: policies, standing, scores, overrides, the audit log."""
+
+from reputation.models.audit import AuditEntry, Override
+from reputation.models.policy import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
+from reputation.models.standing import IpStanding, IpStandingHistory, SenderScore, SenderScoreHistory
+
+__all__ = [
+    "AuditEntry",
+    "CodeTier",
+    "IpStanding",
+    "IpStandingHistory",
+    "MajorProviderDomain",
+    "Override",
+    "Policy",
+    "PolicyRevision",
+    "Pool",
+    "SenderScore",
+    "SenderScoreHistory",
+    "SendingIP",
+    "TierMinimum",
+]

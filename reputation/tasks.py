@@ -1,0 +1,80 @@
+"""Periodic work of this floor: idempotent ticks, each in its turn."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from celery import shared_task
+from django.db import transaction
+from django.utils import timezone
+
+from reputation import history, metrics, overrides, scores, standing
+from telemetry import sql
+from telemetry.domain.vocab import UNKNOWN_IP
+from telemetry.turns import my_turn
+
+log = logging.getLogger(__name__)
+
+# Queue rows taken at once; a backlog is worked off in several transactions.
+POLL_BATCH = 5_000
+
+
+def _measured(what: str, work: Callable[[], Any]) -> Any:
+    """Run the work and count the run, its duration and how it ended."""
+    with metrics.RUN_SECONDS.labels(what=what).time():
+        try:
+            result = work()
+        except Exception:
+            metrics.RUNS.labels(what=what, outcome="failed").inc()
+            raise
+    metrics.RUNS.labels(what=what, outcome="done").inc()
+    return result
+
+
+@shared_task(name="reputation.tasks.poll_changes")
+@my_turn("poll changed senders", lease=timedelta(seconds=20))
+def poll_changes() -> None:
+    """Judge the sending IPs that had events since the last poll: a change shows within seconds of its cause."""
+    while _poll_once() >= POLL_BATCH:
+        pass
+
+
+def _poll_once() -> int:
+    """Take queued IPs away and judge them, in one transaction: a poll that dies leaves them queued."""
+    with transaction.atomic():
+        taken, changed = sql.take_changed(POLL_BATCH)
+        changed.discard(UNKNOWN_IP)
+        if changed:
+            now = timezone.now()
+            _measured("changed IPs", lambda: standing.score_ips(changed, now=now, only_changes=True))
+    return taken
+
+
+@shared_task(name="reputation.tasks.score_all")
+@my_turn("score every sender", lease=timedelta(minutes=10))
+def score_all() -> None:
+    """Judge every active IP and score every active domain and IP."""
+    now = timezone.now()
+    ips = _measured("IPs", lambda: standing.score_ips(now=now))
+    senders = _measured("senders", lambda: scores.score_senders(now=now))
+    log.info("senders scored", extra={"ips": len(ips), "scores": senders})
+
+
+@shared_task(name="reputation.tasks.expire_overrides")
+@my_turn("expire overrides", lease=timedelta(seconds=60))
+def expire_overrides() -> None:
+    """End overrides whose time is over."""
+    ended = overrides.expire(now=timezone.now())
+    if ended:
+        log.info("overrides expired", extra={"ended": ended})
+
+
+@shared_task(name="reputation.tasks.clean_up")
+@my_turn("clean up reputation", lease=timedelta(minutes=30))
+def clean_up() -> None:
+    """Delete history that is past its time."""
+    removed = history.clean_up(now=timezone.now())
+    log.info("reputation cleaned up", extra=removed)
