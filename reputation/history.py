@@ -21,7 +21,7 @@ def clean_up(*, now: datetime, batch: int = BATCH) -> dict[str, int]:
     """Delete history rows past their time; how many went, by table. May be stopped at any point."""
     forget_cached()
     before = now - keeps("history")
-    removed = {table: 0 for table in _TABLES}
+    removed = dict.fromkeys(_TABLES, 0)
     for table, column in _TABLES.items():
         while count := sql.delete_some(table, f"{column} < %s", [before], batch):
             removed[table] += count

@@ -1,4 +1,4 @@
-"""Prometheus metrics of this floor. Gauges are read from the database at scrape time, so every process says the same."""
+"""Prometheus metrics of this floor. Gauges are read from the database at scrape time: every process says the same."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""What people decide about an IP: quarantine it, release it, set a status. Their word beats the automation while it stands.
+"""What people decide about an IP: quarantine it, release it, set a status. Their word beats the automation.
 
 Every act needs a reason, is audited with the user, and takes effect in the same transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -23,28 +24,24 @@ RELEASE_FOR = timedelta(hours=24)
 LONGEST_REASON = 2000
 
 
-def quarantine(
-    ip: str, *, reason: str, user: AbstractBaseUser, now: datetime, expires_at: datetime | None = None
-) -> IpStanding:
+def quarantine(ip: str, *, reason: str, user: User, now: datetime, expires_at: datetime | None = None) -> IpStanding:
     """Set the IP to quarantine until it expires or is lifted; an IP never seen may be quarantined too."""
     return _place(ip, "quarantine", Status.QUARANTINE, reason, user, now, expires_at)
 
 
 def override(
-    ip: str, status: Status, *, reason: str, user: AbstractBaseUser, now: datetime, expires_at: datetime | None = None
+    ip: str, status: Status, *, reason: str, user: User, now: datetime, expires_at: datetime | None = None
 ) -> IpStanding:
     """Set the IP to any status until it expires or is lifted."""
     return _place(ip, "override", status, reason, user, now, expires_at)
 
 
-def release(
-    ip: str, *, reason: str, user: AbstractBaseUser, now: datetime, expires_at: datetime | None = None
-) -> IpStanding:
+def release(ip: str, *, reason: str, user: User, now: datetime, expires_at: datetime | None = None) -> IpStanding:
     """Let the IP send: healthy whatever the automation says, for 24 hours unless an expiry is given."""
     return _place(ip, "release", Status.HEALTHY, reason, user, now, expires_at or now + RELEASE_FOR)
 
 
-def lift(ip: str, *, reason: str, user: AbstractBaseUser, now: datetime) -> IpStanding:
+def lift(ip: str, *, reason: str, user: User, now: datetime) -> IpStanding:
     """End the override in force and give the IP back to the automation. Raises ValidationError when there is none."""
     address, reason = _checked(ip, reason)
     with transaction.atomic():
@@ -72,7 +69,7 @@ def _place(
     kind: str,
     status: Status,
     reason: str,
-    user: AbstractBaseUser,
+    user: User,
     now: datetime,
     expires_at: datetime | None,
 ) -> IpStanding:
@@ -88,7 +85,7 @@ def _place(
             status=status.value,
             reason=reason,
             created_at=now,
-            created_by=user,  # type: ignore[misc]
+            created_by=user,
             expires_at=expires_at,
         )
         details = {"override": placed.pk, "expires_at": expires_at.isoformat() if expires_at else None}
@@ -139,9 +136,9 @@ def _settle(
     status: Status,
     action: str,
     reason: str,
-    user: AbstractBaseUser | None,
+    user: User | None,
     now: datetime,
-    details: dict[str, object],
+    details: Mapping[str, object],
 ) -> IpStanding:
     previous = row.status
     row.status, row.severity = status.value, status.severity
@@ -157,7 +154,7 @@ def _settle(
         new=row.status,
         reason=reason,
         triggered_by=str(user) if user else AUTOMATED,
-        user=user,  # type: ignore[misc]
+        user=user,
         metadata={"automatic_status": row.automatic_status, **details},
     )
     return row

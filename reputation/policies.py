@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.forms.models import model_to_dict
@@ -14,11 +14,7 @@ from django.forms.models import model_to_dict
 from reputation.domain import policy as domain
 from reputation.models import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
 
-NUMBERS = tuple(
-    field.name
-    for field in Policy._meta.fields
-    if field.name not in ("id", "pool", "revision")  # noqa: SLF001
-)
+NUMBERS = tuple(field.name for field in Policy._meta.fields if field.name not in ("id", "pool", "revision"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ def as_domain(row: Policy) -> domain.Policy:
     return domain.Policy(**{name: getattr(row, name) for name in NUMBERS}, revision=row.revision)
 
 
-def change_policy(row: Policy, values: dict[str, Any], *, user: AbstractBaseUser | None, reason: str) -> Policy:
+def change_policy(row: Policy, values: dict[str, Any], *, user: User | None, reason: str) -> Policy:
     """Set the given thresholds and keep what they were: who, when and why. Raises ValidationError naming the field."""
     unknown = sorted(set(values) - set(NUMBERS))
     if unknown:
@@ -107,11 +103,11 @@ def _values(row: Policy) -> dict[str, str]:
     return {name: str(value) for name, value in model_to_dict(row, fields=NUMBERS).items()}
 
 
-def _keep_revision(row: Policy, user: AbstractBaseUser | None, reason: str) -> None:
+def _keep_revision(row: Policy, user: User | None, reason: str) -> None:
     PolicyRevision.objects.create(
         policy=row,
         revision=row.revision,
         values=_values(row),
         reason=reason,
-        changed_by=user,  # type: ignore[misc]
+        changed_by=user,
     )

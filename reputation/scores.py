@@ -43,7 +43,7 @@ def score_senders(*, now: datetime) -> int:
 
 
 def _outcomes(kind: str, start: datetime, end: datetime) -> dict[tuple[str, str], Outcomes]:
-    """By (name, provider), provider "" being all of them. Sources that report failures only add nothing but complaints."""
+    """By (name, provider), provider "" being all. Sources that report failures only add nothing but complaints."""
     dimension = _DIMENSION[kind]
     by_source = outcomes_by((dimension, "provider", "source_id"), start=start, end=end)
     complete = _complete(kind, by_source)

@@ -242,5 +242,5 @@ def standing_overrides(ips: Collection[str], *, now: datetime) -> dict[str, str]
 
 
 def _as_history(row: IpStanding) -> IpStandingHistory:
-    names = [field.name for field in IpStandingHistory._meta.fields if field.name != "id"]  # noqa: SLF001
+    names = [field.name for field in IpStandingHistory._meta.fields if field.name != "id"]
     return IpStandingHistory(**{name: getattr(row, name) for name in names})

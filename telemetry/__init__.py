@@ -1,0 +1,1 @@
+"""What happened: sources, events, counters, retention. The lowest floor."""

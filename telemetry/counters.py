@@ -94,7 +94,7 @@ def _add_minutes(start: datetime, end: datetime) -> int:
                     total[position] += value
                 rows += level == "hour"
             if sums:
-                add(level, [(cell_key(*cell), *cell, *total) for cell, total in sums.items()])  # type: ignore[arg-type]
+                add(level, [(cell_key(*cell), *cell, *total) for cell, total in sums.items()])
     return rows
 
 

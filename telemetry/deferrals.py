@@ -1,9 +1,9 @@
 """One deferred message counts once, however often it is tried: which deferral attempts no longer stand.
 
 A message that is tried five times in a window is one message, and one that got through on the second attempt was not
-refused. Where the source numbers the attempts of a message, each deferral attempt but the latest, and every one once the
-outcome is known, is counted as superseded in the cell it was counted in. Counters only grow, and the outcome does not
-depend on the order in which attempts arrive: of the attempts seen, all but the standing one are superseded, each once.
+refused. Where the source numbers the attempts of a message, each deferral attempt but the latest, and every one once
+the outcome is known, is counted as superseded in the cell it was counted in. Counters only grow, and the order in which
+attempts arrive does not matter: of the attempts seen, all but the standing one are superseded, each once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def superseded_cells(source_id: int, items: Sequence[Classified], now: datetime)
 
 
 def _concerns(item: Classified) -> bool:
-    """A deferral of a numbered message, or the outcome of one that was tried before (a first attempt had no deferral)."""
+    """A deferral of a numbered message, or the outcome of one that was tried before (a first one had no deferral)."""
     event = item.event
     if not event.is_tracked or event.type is EventType.COMPLAINT:
         return False

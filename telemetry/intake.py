@@ -6,10 +6,11 @@ an answer of 200 means that everything in it is stored.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -49,7 +50,7 @@ class Rejection:
     index: int
     field: str
     message: str
-    payload: bytes = field(repr=False, default=b"")
+    payload: bytes = dataclasses.field(repr=False, default=b"")
 
 
 @dataclass(frozen=True, slots=True)

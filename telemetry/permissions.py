@@ -23,7 +23,7 @@ class StaffReadsOperatorsWrite(BasePermission):
         if request.method in SAFE_METHODS:
             return True
         needed = getattr(view, "write_permission", None)
-        return user.has_perm(needed) if needed else bool(user.is_superuser)  # type: ignore[union-attr]
+        return user.has_perm(needed) if needed else bool(user.is_superuser)
 
 
 class AdminsOnly(BasePermission):

@@ -42,7 +42,7 @@ class IpWindows:
 
 
 def ip_windows(ips: Collection[str] | None, *, length: timedelta, now: datetime) -> dict[str, IpWindows]:
-    """The windows of the given sending IPs (None: all) that have events in the last `length`, the running minute included.
+    """The windows of the given sending IPs (None: all) that have events in the last `length`, this minute included.
 
     The volume of an IP is known when every source that reported events of it is known to report its deliveries too, or
     when volume reports cover the rest.
@@ -86,8 +86,8 @@ def _refusals(ips: Collection[str] | None, start: datetime, end: datetime) -> di
         "sending_ip", "code", "recipient_domain", "provider", "cause"
     )
     found: dict[str, list[RefusalCount]] = defaultdict(list)
-    for ip, *fields, count in rows.annotate(Sum("count")).order_by():
-        found[ip].append(RefusalCount(*fields, int(count)))
+    for ip, code, recipient_domain, provider, cause, count in rows.annotate(Sum("count")).order_by():
+        found[ip].append(RefusalCount(code, recipient_domain, provider, cause, int(count)))
     return found
 
 
@@ -130,8 +130,8 @@ def _covered_windows(silent: dict[str, set[int]], length: timedelta, now: dateti
     """For IPs with sources that do not report deliveries: the latest window that those sources' reports cover."""
     reports: dict[tuple[str, int], list[Report]] = defaultdict(list)
     recent = VolumeReport.objects.filter(sending_ip__in=list(silent), end__gt=now - 4 * length - HOUR)
-    for ip, source, *stretch in recent.values_list("sending_ip", "source_id", "start", "end", "sent"):
-        reports[ip, source].append(Report(*stretch))
+    for ip, source, start, end, sent in recent.values_list("sending_ip", "source_id", "start", "end", "sent"):
+        reports[ip, source].append(Report(start, end, sent))
     for ip, sources in silent.items():
         stretches = [covered_stretch(reports[ip, source], window=length, now=now) for source in sources]
         known = [stretch for stretch in stretches if stretch is not None]

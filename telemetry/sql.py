@@ -79,7 +79,7 @@ COPY_FROM_ROWS: Final = 50
 # Any number that no other user of the database takes; the lock orders ingest and the roll-up.
 _ROLLUP_LOCK: Final = 7_205_759_403_792_794
 
-Row = Sequence[Any]
+Row = tuple[Any, ...]
 
 
 def on_postgres() -> bool:
@@ -111,7 +111,8 @@ def _insert(table: str, columns: dict[str, str], rows: Iterable[Row], conflict: 
         records = [dict(zip(columns, row, strict=True)) for row in rows]
         with _postgres() as cursor:
             cursor.execute(
-                f"INSERT INTO {table} ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS r({types}) {conflict}",
+                f"INSERT INTO {table} ({names}) "
+                f"SELECT {names} FROM json_to_recordset(%s::json) AS r({types}) {conflict}",
                 [msgspec.json.encode(records).decode()],
             )
     else:
@@ -236,7 +237,7 @@ def note_changed(addresses: Iterable[str], now: datetime) -> None:
 
 
 def take_changed(limit: int) -> tuple[int, set[str]]:
-    """Take up to `limit` queued rows away: how many, and their IPs. They come back if the transaction is rolled back."""
+    """Take up to `limit` queued rows away: how many, and their IPs. A rolled-back transaction brings them back."""
     if on_postgres():
         with _postgres() as cursor:
             cursor.execute(
@@ -279,4 +280,4 @@ def delete_some(table: str, condition: str, parameters: Sequence[Any], limit: in
             f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT %s)",
             [*(_for_sqlite(value) if not on_postgres() else value for value in parameters), limit],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)

@@ -11,7 +11,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db.models import Q
 
 from telemetry.models import ApiToken, Source, SourceToken
@@ -34,13 +34,13 @@ def issue_token(source: Source, label: str = "", *, expires_at: datetime | None 
     return _issue(SourceToken(source=source, label=label, expires_at=expires_at))
 
 
-def issue_api_token(user: AbstractBaseUser, label: str = "", *, expires_at: datetime | None = None) -> str:
+def issue_api_token(user: User, label: str = "", *, expires_at: datetime | None = None) -> str:
     """Make a token that acts as this user in the API and return it in clear; nobody can read it again."""
     return _issue(ApiToken(user=user, label=label, expires_at=expires_at))
 
 
 def rotate_token(token: StoredToken, *, now: datetime, overlap: timedelta = ROTATION_OVERLAP) -> str:
-    """Make the successor of a token and return it in clear; the old one ends after the overlap, never later than it would."""
+    """Make a token's successor and return it in clear; the old one ends after the overlap, or earlier if it would."""
     if isinstance(token, SourceToken):
         clear = issue_token(token.source, token.label)
     elif isinstance(token, ApiToken):

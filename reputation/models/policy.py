@@ -1,4 +1,4 @@
-"""What operators decide: pools of sending IPs and the thresholds each pool is judged by. All of it is versioned data."""
+"""What operators decide: pools of sending IPs and the thresholds each pool is judged by. All of it versioned data."""
 
 from __future__ import annotations
 

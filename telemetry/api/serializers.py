@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 from telemetry.domain.vocab import EventType
@@ -22,7 +24,7 @@ class ProblemSerializer(serializers.Serializer[dict[str, object]]):
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField()
-    errors = FieldErrorSerializer(many=True, required=False)
+    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
 
 
 class EventErrorSerializer(FieldErrorSerializer):
@@ -39,7 +41,7 @@ class AcceptedSerializer(serializers.Serializer[dict[str, object]]):
     failed = serializers.IntegerField()
     total = serializers.IntegerField()
     duplicates = serializers.IntegerField(help_text="Of the processed: known before.")
-    errors = EventErrorSerializer(many=True, help_text="The first hundred.")
+    errors = EventErrorSerializer(many=True, help_text="The first hundred.")  # type: ignore[assignment]
 
 
 class DocumentedDataSerializer(serializers.Serializer[dict[str, object]]):
@@ -98,7 +100,7 @@ class VolumeReportSerializer(serializers.Serializer[dict[str, object]]):
     ip = serializers.CharField()
     sent = serializers.IntegerField(min_value=0, help_text="Attempts that ended in this stretch, refusals included.")
 
-    def get_fields(self) -> dict[str, serializers.Field]:
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Add `from` and `to`; the first is a word of Python's."""
         fields = super().get_fields()
         fields["from"] = serializers.DateTimeField(help_text="A whole minute.")

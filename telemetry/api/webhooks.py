@@ -44,7 +44,7 @@ class RawBody(BaseParser):
 
     media_type = "*/*"
 
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> bytes:
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """The body, at most one byte over the limit."""
         return bytes(stream.read(settings.MAX_BODY_BYTES + 1))
 
@@ -52,16 +52,16 @@ class RawBody(BaseParser):
 class SourceView(APIView):
     """What every endpoint for sources does before it looks at the events."""
 
-    authentication_classes: ClassVar = [SourceAuthentication]
-    permission_classes: ClassVar = [SourcesReport]
-    parser_classes: ClassVar = [RawBody]
+    authentication_classes = [SourceAuthentication]
+    permission_classes = [SourcesReport]
+    parser_classes = [RawBody]
 
     def body_of(self, request: Request) -> bytes:
         """The raw body, within the limit and rightly signed where the source has a key; raises 413 and 401."""
         declared = request.META.get("CONTENT_LENGTH") or "0"
         if declared.isdigit() and int(declared) > settings.MAX_BODY_BYTES:
             raise BodyTooLarge(f"The body has {declared} bytes; the limit is {settings.MAX_BODY_BYTES}.")
-        body = request.data
+        body: Any = request.data
         if not isinstance(body, bytes):
             raise BadBody("body", "is empty")
         if len(body) > settings.MAX_BODY_BYTES:

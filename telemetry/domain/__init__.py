@@ -1,0 +1,1 @@
+"""Pure Python: no Django, no I/O; the time is a parameter."""

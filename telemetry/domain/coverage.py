@@ -1,4 +1,4 @@
-"""Which stretch of time reported volumes cover without a gap. A window is known only there; nothing is spread by guess."""
+"""Which stretch of time reported volumes cover without a gap. A window is known only there; nothing is guessed."""
 
 from __future__ import annotations
 
