@@ -51,7 +51,7 @@ def superseded_cells(source_id: int, items: Sequence[Classified], now: datetime)
             superseded += [standing] if standing else []
             standing, latest = cell, number
         cell_now = standing or TrafficCell(None, UNKNOWN_IP, "", "", source_id)  # type: ignore[arg-type]
-        changed.append((key, source_id, final, latest, *cell_now[:4], now))
+        changed.append((key, source_id, final, 0 if final else latest, *cell_now[:4], now))
     sql.store_states(changed)
     return superseded
 

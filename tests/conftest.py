@@ -15,6 +15,21 @@ from telemetry.domain.vocab import EventType
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
+    """SQLite in a file, as in production, so that several processes can meet in it; without waiting for the disk."""
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+    if database["ENGINE"].endswith("sqlite3"):
+        database.setdefault("TEST", {})["NAME"] = str(settings.DATA_DIR / f"test-{worker}.sqlite3")
+        pragmas = database["OPTIONS"]["init_command"]
+        database["OPTIONS"]["init_command"] = pragmas.replace("synchronous=FULL", "synchronous=OFF")
+    else:
+        database.setdefault("TEST", {})["NAME"] = f"test_{worker}"
+
+
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> None:
     """Forget what processes may remember between requests."""

@@ -95,6 +95,8 @@ class _Facts:
     majors: tuple[str, ...]
     evidence: tuple[TierEvidence, ...]
     temporary: int
+    standing_temporary: int
+    """Temporary refusals without the attempts whose message had a later attempt or outcome."""
     permanent: int
     reported_sent: int | None
 
@@ -155,6 +157,7 @@ def _facts(window: IpWindow, policy: Policy, tiers: CodeTiers, majors: MajorProv
     ]
     order = list(Tier)
     rejected = window.total_rejected
+    temporary = sum(count for code, count in counts.items() if code.startswith("4"))
     return _Facts(
         sent=window.total_sent if window.total_sent is None or window.total_sent >= rejected else None,
         rejected=rejected,
@@ -163,7 +166,9 @@ def _facts(window: IpWindow, policy: Policy, tiers: CodeTiers, majors: MajorProv
         domains=tuple(domain for domain in by_domain if domain),
         majors=tuple(sorted({name for name in names if name is not None})),
         evidence=tuple(sorted(evidence, key=lambda item: (order.index(item.tier), -item.count, item.code))),
-        temporary=sum(count for code, count in counts.items() if code.startswith("4")),
+        temporary=temporary,
+        # Plain greylisting, where every message gets through at its second attempt, is no reason to warn.
+        standing_temporary=max(0, temporary - window.outcomes.superseded),
         permanent=sum(count for code, count in counts.items() if code.startswith("5")),
         reported_sent=window.total_sent,
     )
@@ -222,7 +227,7 @@ def _judge_unknown(facts: _Facts, policy: Policy) -> tuple[Status, Rule, str]:
 
 
 def _many_temporary(facts: _Facts, policy: Policy) -> bool:
-    return facts.temporary > policy.warning_temporary_above and facts.permanent >= 1
+    return facts.standing_temporary > policy.warning_temporary_above and facts.permanent >= 1
 
 
 def _many_refused(facts: _Facts, policy: Policy) -> bool:
@@ -263,7 +268,7 @@ def _sum_by(refusals: Sequence[RefusalCount], key: Callable[[RefusalCount], str]
 
 def _temporary_text(facts: _Facts, policy: Policy) -> str:
     limit = policy.warning_temporary_above
-    return f"{facts.temporary} temporary refusals (more than {limit}) beside {facts.permanent} permanent"
+    return f"{facts.standing_temporary} temporary refusals (more than {limit}) beside {facts.permanent} permanent"
 
 
 def _refused_text(facts: _Facts, policy: Policy) -> str:

@@ -271,3 +271,20 @@ def test_every_decision_gives_a_reason_and_every_alarm_advice(
     assert decision.why.endswith(".")
     assert decision.recommendations or decision.status is Status.HEALTHY
     assert decision.ratio is None or 0 <= decision.ratio <= 1
+
+
+def test_greylisting_that_was_overcome_is_no_reason_to_warn() -> None:
+    refused = (
+        RefusalCount("4.7.1", "web.de", "united_internet", "refused", 40),
+        RefusalCount("5.1.1", "web.de", "", "", 1),
+    )
+    start, end = datetime(2026, 11, 20, 11, 45, tzinfo=UTC), datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+    def judged(superseded: int) -> Status:
+        outcomes = Outcomes(delivered=5_000, bounced=1, deferred=40, superseded=superseded)
+        window = IpWindow("192.0.2.1", start, end, outcomes, outcomes.sent, refused)
+        return decide(window, Policy(), CodeTiers(), MajorProviders()).status
+
+    assert judged(superseded=0) is Status.WARNING
+    assert judged(superseded=29) is Status.WARNING
+    assert judged(superseded=30) is Status.HEALTHY
