@@ -24,7 +24,7 @@ from telemetry.domain.errors import ParseError
 from telemetry.domain.event import Event
 from telemetry.ingest import BatchResult, record_batch
 from telemetry.models import RejectedEvent, Source
-from telemetry.parsers.base import Parser
+from telemetry.parsers.base import Parser, decode
 from telemetry.parsers.registry import PARSERS
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def split_lines(body: bytes) -> list[bytes]:
 
 def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, name: str) -> Any:
     try:
-        return decoder.decode(body)
+        return decode(decoder, body)
     except msgspec.ValidationError as error:
         raise ParseError(name, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,10 +32,39 @@ class Parser:
     parse: Callable[[bytes, datetime], Event | None]
 
 
+def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
+    """Decode JSON strictly; where that fails for its characters alone, decode it with those replaced by U+FFFD.
+
+    Servers put what a remote said into their events as it came: bytes that are not UTF-8, lone surrogates, raw control
+    characters. None of that may cost an event, or its neighbours in the batch. Raises msgspec's errors.
+    """
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        mended = _mended(raw)
+        if mended is None:
+            raise
+        return decoder.decode(mended)
+
+
+def _mended(raw: bytes) -> bytes | None:
+    try:
+        value = json.loads(raw.decode("utf-8", "replace"), strict=False, parse_int=_bounded_int)
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _bounded_int(digits: str) -> int | float:
+    return int(digits) if len(digits) < 40 else float(digits)
+
+
 def read(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     """Decode one event by its schema; raises ParseError with the field's path."""
     try:
-        return decoder.decode(raw)
+        return decode(decoder, raw)
     except msgspec.ValidationError as error:
         found = _PATH.match(str(error))
         what, path = (found["what"], found["path"] or "") if found else (str(error), "")
