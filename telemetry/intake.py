@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 LONGEST_PAYLOAD = 64 * 1024
 # A body of thousands of bad events tells its sender about the first ones; all of them are kept.
 MOST_ERRORS_ANSWERED = 100
+# Rejected rows written by one statement.
+AT_ONCE = 500
 
 
 class _Events(msgspec.Struct):
@@ -136,7 +138,7 @@ def keep_rejected(source: Source, parser: Parser, rejections: Iterable[Rejection
     }
     if not by_digest:
         return
-    # In the order of their digests: two retries of one bad batch must not lock each other out.
+    # In the order of their digests, locked before they change: two retries of one bad batch must not deadlock.
     rows = [
         RejectedEvent(
             source=source,
@@ -151,9 +153,12 @@ def keep_rejected(source: Source, parser: Parser, rejections: Iterable[Rejection
         )
         for digest, entry in sorted(by_digest.items())
     ]
-    RejectedEvent.objects.bulk_create(rows, ignore_conflicts=True, batch_size=500)
-    for digest in sorted(by_digest):
-        RejectedEvent.objects.filter(source=source, digest=digest).update(times=F("times") + 1, last_received_at=now)
+    RejectedEvent.objects.bulk_create(rows, ignore_conflicts=True, batch_size=AT_ONCE)
+    for start in range(0, len(rows), AT_ONCE):
+        digests = [row.digest for row in rows[start : start + AT_ONCE]]
+        found = RejectedEvent.objects.filter(source=source, digest__in=digests).order_by("digest")
+        keys = list(found.select_for_update().values_list("pk", flat=True))
+        RejectedEvent.objects.filter(pk__in=keys).update(times=F("times") + 1, last_received_at=now)
     transaction.on_commit(lambda: metrics.count_rejected(source.kind, len(rows)))
 
 

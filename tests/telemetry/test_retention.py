@@ -1,0 +1,110 @@
+"""Clean-up: bounded batches, nothing uncounted deleted, nothing kept too short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from telemetry.counters import roll_up
+from telemetry.domain.event import Event
+from telemetry.domain.vocab import EventType
+from telemetry.ingest import record_batch
+from telemetry.models import (
+    MessageState,
+    Receipt,
+    RefusalDay,
+    RefusalHour,
+    RefusalMinute,
+    RetentionPolicy,
+    SendingEvent,
+    Source,
+    TrafficDay,
+    TrafficHour,
+    TrafficMinute,
+)
+from telemetry.retention import clean_up
+from tests.conftest import NOON
+
+pytestmark = pytest.mark.django_db
+Make = Callable[..., Event]
+
+
+def test_each_kind_goes_when_its_time_is_over(source: Source, make_event: Make) -> None:
+    for kind in (EventType.DELIVERY, EventType.DEFER, EventType.BOUNCE, EventType.COMPLAINT):
+        event = make_event(type=kind, event_id=kind, smtp_code=550, message_id="m", attempt_number=1)
+        record_batch(source, [event], now=NOON)
+    roll_up(now=NOON + timedelta(minutes=5))
+
+    def left(after: timedelta) -> list[int]:
+        clean_up(now=NOON + after)
+        tables = (
+            SendingEvent,
+            Receipt,
+            MessageState,
+            TrafficMinute,
+            RefusalMinute,
+            TrafficHour,
+            RefusalHour,
+            TrafficDay,
+            RefusalDay,
+        )
+        return [table.objects.count() for table in tables]
+
+    assert left(timedelta(hours=47)) == [4, 4, 1, 1, 1, 1, 1, 1, 1]
+    assert left(timedelta(hours=49)) == [4, 4, 1, 0, 0, 1, 1, 1, 1]
+    assert left(timedelta(days=8)) == [4, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert left(timedelta(days=31)) == [2, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert left(timedelta(days=91)) == [0, 0, 0, 0, 0, 0, 0, 1, 1]
+    assert left(timedelta(days=732)) == [0] * 9
+
+
+def test_minutes_that_are_in_no_hour_yet_are_never_deleted(source: Source, make_event: Make) -> None:
+    record_batch(source, [make_event(event_id="1")], now=NOON)
+    clean_up(now=NOON + timedelta(days=5))
+    assert TrafficMinute.objects.count() == 1
+    roll_up(now=NOON + timedelta(days=5))
+    clean_up(now=NOON + timedelta(days=5))
+    assert (TrafficMinute.objects.count(), TrafficHour.objects.get().delivered) == (0, 1)
+
+
+def test_no_statement_deletes_more_than_a_batch(source: Source, make_event: Make) -> None:
+    record_batch(source, [make_event(event_id=str(number)) for number in range(25)], now=NOON)
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        removed = clean_up(now=NOON + timedelta(days=40), batch=10)
+    assert removed["events_passing"] == 25
+    deletes = [entry["sql"] for entry in queries if "DELETE FROM telemetry_sendingevent" in entry["sql"]]
+    assert all("LIMIT 10" in statement for statement in deletes)
+    assert len(deletes) >= 3
+    policy = RetentionPolicy.objects.get(pk="events_passing")
+    assert policy.last_removed == 25
+
+
+def test_an_operators_policy_counts(source: Source, make_event: Make) -> None:
+    RetentionPolicy.objects.filter(pk="events_passing").update(keep=timedelta(days=1))
+    record_batch(source, [make_event(event_id="1")], now=NOON)
+    clean_up(now=NOON + timedelta(days=2))
+    assert not SendingEvent.objects.exists()
+
+
+def test_receipts_may_not_be_kept_shorter_than_the_longest_retry() -> None:
+    policy = RetentionPolicy.objects.get(pk="receipts")
+    policy.keep = timedelta(days=6)
+    with pytest.raises(ValidationError):
+        policy.full_clean()
+
+
+def test_a_roll_up_that_was_away_for_days_catches_up_exactly(source: Source, make_event: Make) -> None:
+    moments = [NOON - timedelta(hours=hours, minutes=3) for hours in range(60)]
+    record_batch(source, [make_event(event_id=str(at), occurred_at=at) for at in moments], now=NOON)
+    roll_up(now=NOON)
+    roll_up(now=NOON)
+    assert sum(TrafficHour.objects.values_list("delivered", flat=True)) == 60
+    assert TrafficHour.objects.count() == 60
+    assert sorted(TrafficDay.objects.values_list("delivered", flat=True)) == [12, 24, 24]
