@@ -15,6 +15,7 @@ from django.db import transaction
 from reputation.domain.policy import Status
 from reputation.models import AuditEntry, IpStanding, Override, SendingIP
 from reputation.models.audit import AUTOMATED
+from reputation.standing import blank_standing
 from telemetry.domain import clean
 from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import UNKNOWN_IP
@@ -108,21 +109,7 @@ def _checked(ip: str, reason: str) -> tuple[str, str]:
 def _locked(address: str, now: datetime) -> IpStanding:
     """The IP's current row, locked; made when the IP was never seen."""
     SendingIP.objects.get_or_create(pk=address, defaults={"first_seen_at": now})
-    IpStanding.objects.get_or_create(
-        pk=address,
-        defaults={
-            "window_start": now,
-            "window_end": now,
-            "total_rejected": 0,
-            "unique_recipient_domains": 0,
-            "automatic_status": Status.HEALTHY,
-            "status": Status.HEALTHY,
-            "rule": "never_seen",
-            "why": "No mail from this IP has been reported yet.",
-            "since": now,
-            "computed_at": now,
-        },
-    )
+    IpStanding.objects.bulk_create([blank_standing(address, now=now)], ignore_conflicts=True)
     return IpStanding.objects.select_for_update().get(pk=address)
 
 
@@ -142,10 +129,9 @@ def _settle(
 ) -> IpStanding:
     previous = row.status
     row.status, row.severity = status.value, status.severity
-    row.version += 1
     if previous != row.status:
         row.since = now
-    row.save(update_fields=["status", "severity", "since", "version"])
+    row.save(update_fields=["status", "severity", "since"])
     AuditEntry.objects.create(
         at=now,
         sending_ip=row.sending_ip,

@@ -1,8 +1,7 @@
 """The standing of sending IPs: load windows, decide, save; a change of status is a row of its own.
 
 A run reads counters only, so its cost follows the number of active IPs and not of stored events. Two runs at once do no
-harm: a status is changed by a conditional update ("still what I read?"), and only the one that changed it writes the
-audit row.
+harm: each holds the rows of its IPs from before it reads until it has written, audit rows included.
 """
 
 from __future__ import annotations
@@ -22,9 +21,12 @@ from reputation.models import AuditEntry, IpStanding, IpStandingHistory, Overrid
 from reputation.models.audit import AUTOMATED
 from reputation.policies import Rulebook, rulebook
 from telemetry.domain.window import IpWindow
-from telemetry.queries import IpWindows, ip_windows
+from telemetry.queries import IpWindows, active_ips, ip_windows
 
 log = logging.getLogger(__name__)
+
+# Rows written by one statement.
+AT_ONCE = 200
 
 SENT_DEFINITION = (
     "deliveries + bounces + deferrals that still stand: one per message where the source numbers its attempts, "
@@ -50,11 +52,13 @@ def score_ips(ips: Collection[str] | None = None, *, now: datetime, only_changes
     where the status changed. Returns the current rows. Safe to run twice at once.
     """
     book = rulebook()
-    judgements = list(judge(ips, book, now=now))
-    if not judgements:
+    active = active_ips(ips, length=max(book.windows), now=now)
+    if not active:
         return []
     with transaction.atomic():
-        return _store(judgements, now=now, only_changes=only_changes)
+        stored = _locked(active, now)
+        judgements = [entry for entry in judge(ips, book, now=now) if entry.ip in stored]
+        return _store(stored, judgements, now=now, only_changes=only_changes)
 
 
 def judge(ips: Collection[str] | None, book: Rulebook, *, now: datetime) -> Iterable[Judgement]:
@@ -79,14 +83,45 @@ def _worse(windows: IpWindows, book: Rulebook, ip: str) -> tuple[IpWindow, Decis
     )
 
 
-def _store(judgements: list[Judgement], *, now: datetime, only_changes: bool) -> list[IpStanding]:
-    addresses = [judgement.ip for judgement in judgements]
-    _make_missing(judgements, now)
-    stored = IpStanding.objects.in_bulk(addresses)
-    overridden = standing_overrides(addresses, now=now)
+def _locked(addresses: Collection[str], now: datetime) -> dict[str, IpStanding]:
+    """The current rows of these IPs, locked until commit; one that is new is healthy until judged.
+
+    The windows are read after the lock is held, so of two runs at once the later one sees at least as much.
+    """
+    SendingIP.objects.bulk_create(
+        [SendingIP(ip=ip, first_seen_at=now) for ip in sorted(addresses)], ignore_conflicts=True, batch_size=AT_ONCE
+    )
+    IpStanding.objects.bulk_create(
+        [blank_standing(ip, now=now) for ip in sorted(addresses)], ignore_conflicts=True, batch_size=AT_ONCE
+    )
+    rows = IpStanding.objects.filter(pk__in=list(addresses)).order_by("pk").select_for_update()
+    return {row.sending_ip: row for row in rows}
+
+
+def blank_standing(ip: str, *, now: datetime) -> IpStanding:
+    """The row of an IP that was never judged; not saved."""
+    return IpStanding(
+        sending_ip=ip,
+        window_start=now,
+        window_end=now,
+        total_rejected=0,
+        unique_recipient_domains=0,
+        automatic_status=Status.HEALTHY,
+        status=Status.HEALTHY,
+        rule="never_judged",
+        why="No mail from this IP has been judged yet.",
+        since=now,
+        computed_at=now,
+    )
+
+
+def _store(
+    stored: dict[str, IpStanding], judgements: list[Judgement], *, now: datetime, only_changes: bool
+) -> list[IpStanding]:
+    overridden = standing_overrides(stored, now=now)
     rows: list[IpStanding] = []
-    history: list[IpStanding] = []
-    unchanged: list[IpStanding] = []
+    changes: list[AuditEntry] = []
+    history: list[IpStandingHistory] = []
     for judgement in judgements:
         row = stored[judgement.ip]
         before = (row.automatic_status, row.status)
@@ -94,48 +129,21 @@ def _store(judgements: list[Judgement], *, now: datetime, only_changes: bool) ->
         row.status = overridden.get(judgement.ip, row.automatic_status)
         row.severity = Status(row.status).severity
         rows.append(row)
-        if (row.automatic_status, row.status) == before:
-            unchanged.append(row)
-            if not only_changes:
-                history.append(row)
-        elif _change(row, before, now):
-            history.append(row)
+        if row.status != before[1]:
+            row.since = now
+            changes.append(_change(row, before[1], now))
+        if not only_changes or (row.automatic_status, row.status) != before:
+            history.append(_as_history(row))
     IpStanding.objects.bulk_create(
-        unchanged, update_conflicts=True, unique_fields=["sending_ip"], update_fields=_NUMBERS, batch_size=200
+        rows, update_conflicts=True, unique_fields=["sending_ip"], update_fields=_COMPUTED, batch_size=AT_ONCE
     )
-    IpStandingHistory.objects.bulk_create([_as_history(row) for row in history], batch_size=200)
+    IpStandingHistory.objects.bulk_create(history, batch_size=AT_ONCE)
+    AuditEntry.objects.bulk_create(changes, batch_size=AT_ONCE)
+    transaction.on_commit(lambda: _tell(changes))
     return rows
 
 
-def _make_missing(judgements: list[Judgement], now: datetime) -> None:
-    """Rows for IPs seen for the first time: healthy until judged, so that a first bad judgement is a change."""
-    known = set(IpStanding.objects.filter(pk__in=[entry.ip for entry in judgements]).values_list("pk", flat=True))
-    fresh = [entry for entry in judgements if entry.ip not in known]
-    SendingIP.objects.bulk_create(
-        [SendingIP(ip=entry.ip, first_seen_at=now) for entry in fresh], ignore_conflicts=True, batch_size=200
-    )
-    IpStanding.objects.bulk_create(
-        [
-            IpStanding(
-                sending_ip=entry.ip,
-                window_start=entry.window.start,
-                window_end=entry.window.end,
-                total_rejected=0,
-                unique_recipient_domains=0,
-                automatic_status=Status.HEALTHY,
-                status=Status.HEALTHY,
-                rule="",
-                since=now,
-                computed_at=now,
-            )
-            for entry in fresh
-        ],
-        ignore_conflicts=True,
-        batch_size=200,
-    )
-
-
-_NUMBERS = [
+_COMPUTED = [
     "window_start",
     "window_end",
     "total_sent",
@@ -151,6 +159,10 @@ _NUMBERS = [
     "recommendations",
     "metadata",
     "computed_at",
+    "automatic_status",
+    "status",
+    "severity",
+    "since",
 ]
 
 
@@ -184,27 +196,13 @@ def metadata_of(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _change(row: IpStanding, before: tuple[str, str], now: datetime) -> bool:
-    """Change the status if it is still what was read; writes the audit row. False when somebody else was first."""
-    values = {name: getattr(row, name) for name in [*_NUMBERS, "automatic_status", "status", "severity"]}
-    if row.status != before[1]:
-        row.since = values["since"] = now
-    row.version += 1
-    changed = IpStanding.objects.filter(
-        pk=row.pk, automatic_status=before[0], status=before[1], version=row.version - 1
-    ).update(**values, version=row.version)
-    if not changed:
-        return False
-    if row.status == before[1]:
-        log.info(
-            "automatic status changed under an override", extra={"ip": row.sending_ip, "new": row.automatic_status}
-        )
-        return True
-    AuditEntry.objects.create(
+def _change(row: IpStanding, previous: str, now: datetime) -> AuditEntry:
+    """The audit row of an automatic change of status, with the evidence."""
+    return AuditEntry(
         at=now,
         sending_ip=row.sending_ip,
         action="status_change",
-        previous=before[1],
+        previous=previous,
         new=row.status,
         reason=row.why,
         triggered_by=AUTOMATED,
@@ -221,14 +219,12 @@ def _change(row: IpStanding, before: tuple[str, str], now: datetime) -> bool:
             "major_providers": row.major_providers,
         },
     )
-    previous, new, ip = before[1], row.status, row.sending_ip
-    transaction.on_commit(lambda: _tell(ip, previous, new))
-    return True
 
 
-def _tell(ip: str, previous: str, new: str) -> None:
-    metrics.STATUS_CHANGES.labels(previous=previous, new=new).inc()
-    log.warning("status changed", extra={"ip": ip, "previous": previous, "new": new})
+def _tell(changes: list[AuditEntry]) -> None:
+    for entry in changes:
+        metrics.STATUS_CHANGES.labels(previous=entry.previous, new=entry.new).inc()
+        log.warning("status changed", extra={"ip": entry.sending_ip, "previous": entry.previous, "new": entry.new})
 
 
 def standing_overrides(ips: Collection[str], *, now: datetime) -> dict[str, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import Error as DatabaseError
-from django.http import Http404
+from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
+from rest_framework.serializers import as_serializer_error
 from rest_framework.views import exception_handler
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,13 @@ class TryAgain(exceptions.APIException):
     default_code = "try_again"
 
 
+class Conflict(exceptions.APIException):
+    """The thing asked for is in a state that does not allow it."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
 class NotYet(exceptions.APIException):
     """A documented endpoint whose part of the product is not there yet."""
 
@@ -52,7 +60,12 @@ class NotYet(exceptions.APIException):
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler: every error as ``application/problem+json``, a failing database as 503."""
+    """DRF's exception handler: every error as ``application/problem+json``, a failing database as 503.
+
+    What a service refuses with Django's ValidationError is a 400 that names its fields.
+    """
+    if isinstance(error, ValidationError):
+        error = exceptions.ValidationError(as_serializer_error(error))
     if isinstance(error, DatabaseError):
         log.exception("database error", extra={"view": type(context.get("view")).__name__})
         error = TryAgain()
@@ -64,6 +77,17 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     if response.status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
         response["Retry-After"] = str(RETRY_AFTER)
     return response
+
+
+def no_such_endpoint(request: HttpRequest, rest: str = "") -> JsonResponse:
+    """The answer to a URL below /api/ that nothing stands behind; the last of the API's URLs."""
+    problem = {
+        "type": "about:blank",
+        "title": "Not found",
+        "status": 404,
+        "detail": f"There is no {request.method} {request.path[:200]}. The endpoints are listed at /api/docs.",
+    }
+    return JsonResponse(problem, status=404, content_type="application/problem+json")
 
 
 def _problem(error: Exception, response: Response) -> dict[str, Any]:
@@ -92,15 +116,18 @@ def _detail(data: Any) -> str:
     return str(data.get("detail", "")) if isinstance(data, dict) else str(data)
 
 
+def _below(prefix: str, name: str) -> str:
+    """The path of a field; what is wrong with an object as a whole is said of the object itself."""
+    if name in ("non_field_errors", "__all__"):
+        return prefix or "body"
+    return f"{prefix}.{name}" if prefix else name
+
+
 def _field_errors(data: Any, prefix: str = "") -> list[dict[str, str]]:
     if isinstance(data, dict):
         if set(data) == {"detail"} and not prefix:
             return []
-        return [
-            entry
-            for name, value in data.items()
-            for entry in _field_errors(value, f"{prefix}.{name}" if prefix else name)
-        ]
+        return [entry for name, value in data.items() for entry in _field_errors(value, _below(prefix, str(name)))]
     if isinstance(data, list):
         entries = []
         for index, value in enumerate(data):

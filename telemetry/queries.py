@@ -73,6 +73,12 @@ def ip_windows(ips: Collection[str] | None, *, length: timedelta, now: datetime)
     return windows
 
 
+def active_ips(ips: Collection[str] | None, *, length: timedelta, now: datetime) -> set[str]:
+    """Those of the given sending IPs (None: all) that have events in the last `length`."""
+    start, end = last_minutes(now, length)
+    return set(_minutes(TrafficMinute, ips, start, end).order_by().values_list("sending_ip", flat=True).distinct())
+
+
 def _outcomes_by_source(ips: Collection[str] | None, start: datetime, end: datetime) -> dict[str, dict[int, Outcomes]]:
     rows = _minutes(TrafficMinute, ips, start, end).values_list("sending_ip", "source_id")
     found: dict[str, dict[int, Outcomes]] = defaultdict(dict)

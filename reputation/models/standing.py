@@ -43,7 +43,6 @@ class IpStanding(Standing):
     recommendations = models.JSONField(default=list)
     metadata = models.JSONField(default=dict)
     computed_at = models.DateTimeField()
-    version = models.BigIntegerField(default=0, editable=False)
 
     class Meta:
         verbose_name = "IP standing"

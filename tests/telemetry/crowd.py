@@ -82,7 +82,7 @@ def in_batches(events: list[Event], sizes: list[int], chance: random.Random) -> 
 
 
 def start(work: Callable[[], None]) -> BaseProcess:
-    """Run the work in a process of its own with its own database connection; it exits 1 with a traceback on an error."""
+    """Run the work in a process with a database connection of its own; it exits 1 with a traceback on an error."""
     connection.close()
 
     def body() -> None:
