@@ -1,9 +1,28 @@
 """The WSGI callable that the web server imports."""
 
-import os
+from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any
+
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "reputation_site.settings")
 
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Django, with chunked bodies given a length.
+
+    WSGI has no word for a body of unknown length, and Django takes a missing Content-Length for an empty body: a sender
+    that streams its events would lose them. One byte over the limit is read, so that a larger body is refused.
+    """
+    if "CONTENT_LENGTH" not in environ and "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        body = environ["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
+        environ["wsgi.input"] = BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+    return _django(environ, start_response)

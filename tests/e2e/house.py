@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shlex
 import signal
 import subprocess
 import sys
@@ -76,7 +75,7 @@ class House:
         name = name or line
         commands = dict(row.split(": ", 1) for row in (ROOT / "Procfile").read_text().splitlines() if row.strip())
         self.processes[name] = subprocess.Popen(
-            shlex.split(commands[line]),
+            ["/bin/sh", "-c", commands[line]],
             cwd=ROOT,
             env=self.environment | extra,
             stdout=(self.folder / f"{name}.log").open("ab"),
