@@ -1,11 +1,112 @@
 """Pages for people: thin views over page contexts."""
 
-from django.contrib.admin.views.decorators import staff_member_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+
+from dashboard.pages import domain as domains
+from dashboard.pages import ip as ips
+from dashboard.pages import overview as overviews
+from telemetry.domain import clean
+from telemetry.domain.errors import ParseError
+
+View = Callable[..., HttpResponseBase]
 
 
-@staff_member_required
+def staff_page(view: View) -> View:
+    """Let staff in and send others to the log-in; a fetched part makes the whole page load anew and go there."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.user.is_active and request.user.is_staff:
+            return view(request, *args, **kwargs)
+        if "HX-Request" in request.headers:
+            return HttpResponse(status=401, headers={"HX-Refresh": "true"})
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+
+    return checked
+
+
+@staff_page
 def overview(request: HttpRequest) -> HttpResponse:
     """The fleet at a glance."""
-    return redirect("admin:index")
+    now = timezone.now()
+    fleet = overviews.fleet(now=now)
+    context = {"fleet": fleet, "day": overviews.day(now=now), "base_url": request.build_absolute_uri("/").rstrip("/")}
+    return _page(request, "dashboard/overview.html", "Sending IPs and domains", context)
+
+
+@staff_page
+def overview_fleet(request: HttpRequest) -> HttpResponse:
+    """The part of the overview that is fetched anew every few seconds."""
+    context = {
+        "fleet": overviews.fleet(now=timezone.now()),
+        "base_url": request.build_absolute_uri("/").rstrip("/"),
+    }
+    return _part(request, "dashboard/parts/fleet.html", context)
+
+
+@staff_page
+def overview_day(request: HttpRequest) -> HttpResponse:
+    """The chart of the day, fetched anew every half minute."""
+    return _part(request, "dashboard/parts/day.html", {"day": overviews.day(now=timezone.now())})
+
+
+@staff_page
+def ip(request: HttpRequest, ip: str) -> HttpResponse:
+    """One sending IP; another spelling of the address leads to the canonical one."""
+    try:
+        address = clean.ip(ip, "ip")
+    except ParseError:
+        return _not_found(request, f"“{ip}” is not an IP address.")
+    if address != ip:
+        return redirect("dashboard:ip", ip=address)
+    page = ips.ip_page(address, now=timezone.now())
+    if page is None:
+        return _not_found(request, f"No mail from {address} has been reported yet.")
+    return _page(request, "dashboard/ip.html", f"IP {address}", {"page": page})
+
+
+@staff_page
+def domain(request: HttpRequest, domain: str) -> HttpResponse:
+    """One sending domain; another spelling of the name leads to the canonical one."""
+    try:
+        name = clean.domain(domain, "domain")
+    except ParseError:
+        return _not_found(request, f"“{domain}” is not a domain name.")
+    if name != domain:
+        return redirect("dashboard:domain", domain=name)
+    page = domains.domain_page(name, now=timezone.now())
+    if page is None:
+        message = f"{name} has no score yet. A domain gets one within five minutes of its first delivery or bounce."
+        return _not_found(request, message)
+    return _page(request, "dashboard/domain.html", f"Domain {name}", {"page": page})
+
+
+def _page(request: HttpRequest, template: str, title: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """A whole page in the admin's frame."""
+    frame = {**admin.site.each_context(request), "title": title}
+    response = render(request, template, {**frame, **context}, status=status)
+    # Standing is of now: a page from the browser's store would show what is no longer so.
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _part(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    """A part of a page, without the frame."""
+    response = render(request, template, context)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _not_found(request: HttpRequest, message: str) -> HttpResponse:
+    return _page(request, "dashboard/not_found.html", "Not found", {"message": message}, status=404)

@@ -18,8 +18,7 @@ from reputation.models import SenderScore, SenderScoreHistory
 from telemetry.counters import last_minutes
 from telemetry.domain.vocab import UNKNOWN_IP, VolumeReporting
 from telemetry.domain.window import Outcomes
-from telemetry.models import Source
-from telemetry.queries import outcomes_by
+from telemetry.queries import outcomes_by, volume_reporting
 
 WINDOW = timedelta(hours=24)
 # Between changes one history row an hour keeps charts whole; a row per run would be a billion in two years.
@@ -59,16 +58,14 @@ def _outcomes(kind: str, start: datetime, end: datetime) -> dict[tuple[str, str]
 
 def _complete(kind: str, by_source: dict[tuple[str, ...], Outcomes]) -> Any:
     """Whether a source's events of a sender are its whole traffic: of an IP by that IP, of a domain by the source."""
-    reporting = dict(Source.objects.values_list("id", "volume"))
+    reporting = volume_reporting()
     delivering = {
         (name if kind == "ip" else "", source) for (name, _, source), sums in by_source.items() if sums.delivered
     }
 
     def complete(name: str, source: Any) -> bool:
-        how = reporting.get(source, VolumeReporting.AUTO)
-        if how == VolumeReporting.AUTO:
-            return (name if kind == "ip" else "", source) in delivering
-        return how == VolumeReporting.COMPLETE
+        delivered = (name if kind == "ip" else "", source) in delivering
+        return reporting.get(source, VolumeReporting.AUTO).is_whole_traffic(delivered=delivered)
 
     return complete
 

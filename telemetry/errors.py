@@ -116,8 +116,10 @@ def _detail(data: Any) -> str:
     return str(data.get("detail", "")) if isinstance(data, dict) else str(data)
 
 
-def _below(prefix: str, name: str) -> str:
-    """The path of a field; what is wrong with an object as a whole is said of the object itself."""
+def _below(prefix: str, name: str | int) -> str:
+    """The path of a field or place; what is wrong with an object as a whole is said of the object itself."""
+    if isinstance(name, int):
+        return f"{prefix or 'body'}[{name}]"
     if name in ("non_field_errors", "__all__"):
         return prefix or "body"
     return f"{prefix}.{name}" if prefix else name
@@ -127,7 +129,7 @@ def _field_errors(data: Any, prefix: str = "") -> list[dict[str, str]]:
     if isinstance(data, dict):
         if set(data) == {"detail"} and not prefix:
             return []
-        return [entry for name, value in data.items() for entry in _field_errors(value, _below(prefix, str(name)))]
+        return [entry for name, value in data.items() for entry in _field_errors(value, _below(prefix, name))]
     if isinstance(data, list):
         entries = []
         for index, value in enumerate(data):

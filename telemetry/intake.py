@@ -117,14 +117,12 @@ def take_in(source: Source, parser: Parser, raw_events: Sequence[bytes], *, now:
     ignored = 0
     for index, raw in enumerate(raw_events):
         try:
-            event = parser.parse(raw, now)
+            found = parser.events(raw, now, source.ip_map)
         except ParseError as error:
             rejections.append(Rejection(index, text(error.field, longest=200), text(error.message, longest=500), raw))
             continue
-        if event is None:
-            ignored += 1
-        else:
-            events.append(event)
+        ignored += not found
+        events += found
     with transaction.atomic():
         result = record_batch(source, events, now=now) if events else BatchResult(0, 0)
         keep_rejected(source, parser, rejections, now=now)
@@ -169,14 +167,14 @@ def replay(rejected: RejectedEvent, *, now: datetime) -> Rejection | None:
     """
     parser = PARSERS[rejected.parser]
     try:
-        event = parser.parse(rejected.payload.encode("utf-8", "surrogatepass"), now)
+        events = parser.events(rejected.payload.encode("utf-8", "surrogatepass"), now, rejected.source.ip_map)
     except ParseError as error:
         rejected.field, rejected.message = text(error.field, longest=200), text(error.message, longest=500)
         rejected.save(update_fields=["payload", "field", "message"])
         return Rejection(0, rejected.field, rejected.message)
     with transaction.atomic():
-        if event is not None:
-            record_batch(rejected.source, [event], now=now)
+        if events:
+            record_batch(rejected.source, events, now=now)
         rejected.replayed_at = now
         rejected.save(update_fields=["payload", "replayed_at"])
     return None

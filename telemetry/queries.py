@@ -5,8 +5,8 @@ Nothing here reads raw events, except the drill-down at the end that people look
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -105,17 +105,22 @@ def _minutes(table: Any, ips: Collection[str] | None, start: datetime, end: date
     return table.objects.filter(sending_ip__in=known, bucket__gte=start, bucket__lt=end)  # type: ignore[no-any-return]
 
 
+def volume_reporting() -> dict[int, VolumeReporting]:
+    """How each source reports volume, by source id."""
+    return {key: VolumeReporting(how) for key, how in Source.objects.values_list("id", "volume")}
+
+
 def _complete_pairs(outcomes: dict[str, dict[int, Outcomes]], now: datetime) -> set[tuple[str, int]]:
     """The (IP, source) pairs whose events are the whole traffic; `VolumeReporting` says when that is known."""
-    reporting = dict(Source.objects.values_list("id", "volume"))
+    reporting = volume_reporting()
     complete: set[tuple[str, int]] = set()
     undecided: set[tuple[str, int]] = set()
     for ip, by_source in outcomes.items():
         for source, sums in by_source.items():
             how = reporting.get(source, VolumeReporting.AUTO)
-            if how == VolumeReporting.COMPLETE or (how == VolumeReporting.AUTO and sums.delivered):
+            if how.is_whole_traffic(delivered=bool(sums.delivered)):
                 complete.add((ip, source))
-            elif how == VolumeReporting.AUTO:
+            elif how is VolumeReporting.AUTO:
                 undecided.add((ip, source))
     if undecided:
         complete |= undecided & _delivering_pairs({ip for ip, _ in undecided}, now)
@@ -168,7 +173,7 @@ def outcomes_by(
     not of events. `only` are further ORM filters.
     """
     found: dict[tuple[str, ...], Outcomes] = defaultdict(Outcomes)
-    for table, begin, finish in _pieces(start, end):
+    for table, begin, finish in pieces(start, end, minutes=TrafficMinute, hours=TrafficHour):
         rows = table.objects.filter(id__gte=first_key(begin), id__lt=first_key(finish), **(only or {}))
         sums = rows.values_list(*dimensions).annotate(*(Sum(name) for name in MEASURES)).order_by()
         for row in sums:
@@ -177,25 +182,26 @@ def outcomes_by(
     return dict(found)
 
 
-def _pieces(start: datetime, end: datetime) -> list[tuple[Any, datetime, datetime]]:
-    """Minutes up to the first whole hour, hours up to the roll-up's mark, minutes after it."""
+def pieces(start: datetime, end: datetime, *, minutes: Any, hours: Any) -> list[tuple[Any, datetime, datetime]]:
+    """What to read for [start, end): minutes up to the first whole hour, hours up to the mark, minutes after it."""
     first_hour = ceil_to(start, HOUR)
     last_hour = min(floor_hour(end), floor_hour(rolled_up_to()))
     if last_hour <= first_hour:
-        return [(TrafficMinute, start, end)]
-    pieces = [(TrafficMinute, start, first_hour), (TrafficHour, first_hour, last_hour), (TrafficMinute, last_hour, end)]
-    return [piece for piece in pieces if piece[1] < piece[2]]
+        return [(minutes, start, end)]
+    found = [(minutes, start, first_hour), (hours, first_hour, last_hour), (minutes, last_hour, end)]
+    return [piece for piece in found if piece[1] < piece[2]]
 
 
-def refusals_of(ip: str, *, start: datetime, end: datetime) -> list[RefusalCount]:
-    """Refusals of one IP in [start, end) by code, recipient domain, provider and cause, most frequent first."""
-    return sorted(_refusals([ip], start, end).get(ip, []), key=lambda entry: (-entry.count, entry.code))
-
-
-def hourly_refusals_of(ip: str, *, start: datetime, end: datetime) -> list[tuple[datetime, str, int]]:
-    """Refusals of one IP by hour and cause, for charts over days."""
-    rows = RefusalHour.objects.filter(sending_ip=ip, bucket__gte=start, bucket__lt=end).order_by()
-    return list(rows.values_list("bucket", "cause").annotate(Sum("count")))
+def refusals_by(
+    dimensions: Sequence[str], ip: str, *, start: datetime, end: datetime, only: Mapping[str, Any] | None = None
+) -> Counter[tuple[str, ...]]:
+    """Refused attempts of one sending IP in [start, end) by the given dimensions; `only` narrows by equality."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for table, begin, finish in pieces(start, end, minutes=RefusalMinute, hours=RefusalHour):
+        rows = table.objects.filter(sending_ip=ip, bucket__gte=begin, bucket__lt=finish, **(only or {})).order_by()
+        for row in rows.values_list(*dimensions).annotate(Sum("count")):
+            found[tuple(row[:-1])] += int(row[-1])
+    return found
 
 
 def failures(*, start: datetime, end: datetime, **only: Any) -> QuerySet[SendingEvent]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
             os.environ["TESTS_DATABASE_URL"] = _SERVER[0].url
         os.environ["DATABASE_URL"] = os.environ["TESTS_DATABASE_URL"]
     os.environ["GS_DATA_DIR"] = os.environ["TESTS_DATA_DIR"]
+    # The web process makes it; without it every request of the test client warns.
+    (Path(os.environ["TESTS_DATA_DIR"]) / "static").mkdir(exist_ok=True)
 
 
 @pytest.hookimpl(wrapper=True)

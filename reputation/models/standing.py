@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import F
 from django.utils import timezone
 
 from reputation.domain.policy import Status
@@ -46,7 +47,8 @@ class IpStanding(Standing):
 
     class Meta:
         verbose_name = "IP standing"
-        ordering = ["-severity", "-rejection_ratio", "sending_ip"]
+        # SQLite and PostgreSQL disagree on where an unknown ratio sorts.
+        ordering = ["-severity", F("rejection_ratio").desc(nulls_last=True), "sending_ip"]
         indexes = [models.Index(fields=["-severity", "sending_ip"], name="standing_worst_first")]
 
     def __str__(self) -> str:

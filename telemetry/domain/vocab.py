@@ -52,6 +52,10 @@ class VolumeReporting(StrEnum):
     FAILURES_ONLY = "failures_only"
     """The source reports failures; a delivery seen by chance proves nothing."""
 
+    def is_whole_traffic(self, *, delivered: bool) -> bool:
+        """Whether a source's events of a sender are all its traffic, given whether it reported a delivery lately."""
+        return self is VolumeReporting.COMPLETE or (self is VolumeReporting.AUTO and delivered)
+
 
 class RecipientPrivacy(StrEnum):
     """How much of a recipient's address is kept."""

@@ -1,0 +1,64 @@
+"""One sending domain: its score, what took points off, the rates behind it, and how each provider sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard import queries
+from dashboard.pages.parts import Failure, ScoreLine, last_failures
+from reputation.models import SenderScoreHistory
+from telemetry.counters import last_minutes
+
+FAILURES_SHOWN = 20
+HISTORY_SHOWN = 24
+
+
+@dataclass(frozen=True, slots=True)
+class FormerScore:
+    """The score as it was at some moment."""
+
+    at: datetime
+    score: int | None
+    delivered: int
+    bounced: int
+    complained: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainPage:
+    """Everything the page shows."""
+
+    now: datetime
+    domain: str
+    overall: ScoreLine
+    providers: tuple[ScoreLine, ...]
+    first_seen_at: datetime
+    window_start: datetime
+    window_end: datetime
+    history: tuple[FormerScore, ...]
+    failures: tuple[Failure, ...]
+
+
+def domain_page(domain: str, *, now: datetime) -> DomainPage | None:
+    """Read the page of a sending domain (lower-case A-label form); None when it was never scored."""
+    rows = queries.scores_of("domain", domain)
+    if not rows or rows[0].provider:
+        return None
+    overall = rows[0]
+    start, end = last_minutes(now, queries.DAY)
+    history = SenderScoreHistory.objects.filter(kind="domain", name=domain, provider="").order_by("-computed_at")
+    return DomainPage(
+        now=now,
+        domain=domain,
+        overall=ScoreLine.of(overall),
+        providers=tuple(ScoreLine.of(row) for row in rows[1:]),
+        first_seen_at=overall.first_seen_at,
+        window_start=overall.window_start,
+        window_end=overall.window_end,
+        history=tuple(
+            FormerScore(row.computed_at, row.score, row.delivered, row.bounced, row.complained)
+            for row in history[:HISTORY_SHOWN]
+        ),
+        failures=last_failures(start=start, end=end, limit=FAILURES_SHOWN, sending_domain=domain),
+    )

@@ -1,0 +1,173 @@
+"""The fleet at a glance: how many IPs stand how, the worst first, what changed, who reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dashboard import queries
+from dashboard.charts import Column, stacked
+from dashboard.pages.parts import Change, Figure, OverrideNote, ScoreLine
+from dashboard.words import StatusWord, issue_word, status_word
+from reputation.domain.policy import Status
+from reputation.models import IpStanding, Override, SendingIP
+from reputation.scores import worst
+from telemetry.domain.window import Outcomes
+from telemetry.models import Source
+
+IPS_SHOWN = 50
+CHANGES_SHOWN = 12
+DOMAINS_SHOWN = 10
+SOURCES_SHOWN = 50
+# A source that says nothing for so long is pointed out. Servers with little mail are quiet for minutes, seldom an hour.
+SILENT_AFTER = timedelta(hours=1)
+# A standing this much older than now is a former one: its IP has sent nothing since.
+FORMER_AFTER = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCount:
+    """How many sending IPs have a status."""
+
+    status: StatusWord
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class IpRow:
+    """One sending IP in the list."""
+
+    ip: str
+    label: str
+    status: StatusWord
+    sent: int | None
+    rejected: int
+    ratio: float | None
+    since: datetime
+    why: str
+    issue: str
+    last_window: datetime | None
+    """Where its last window ended, when that is long past; None while the standing is a current one."""
+    override: OverrideNote | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source and how long it has been silent."""
+
+    id: int
+    name: str
+    kind: str
+    is_active: bool
+    last_event_at: datetime | None
+    is_silent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The part of the page that is fetched anew every few seconds."""
+
+    now: datetime
+    counts: tuple[StatusCount, ...]
+    total: int
+    ips: tuple[IpRow, ...]
+    changes: tuple[Change, ...]
+    domains: tuple[ScoreLine, ...]
+    sources: tuple[SourceRow, ...]
+    rejected_waiting: int
+    rejected_is_more: bool
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether anything was ever reported."""
+        return bool(self.total) or any(source.last_event_at for source in self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class HourLine:
+    """A line of the table behind the day's chart."""
+
+    start: datetime
+    delivered: int
+    rejected: int
+    complained: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """All traffic of the last 24 hours."""
+
+    figure: Figure
+    hours: tuple[HourLine, ...]
+    total: Outcomes
+
+
+def fleet(*, now: datetime) -> Fleet:
+    """Read the fleet's state; a fixed number of queries however many IPs, domains and sources there are."""
+    counts = queries.counts_by_status()
+    standings = queries.worst_ips(IPS_SHOWN)
+    ips = [row.sending_ip for row in standings]
+    overrides = queries.overrides_in_force(ips, now=now)
+    labels = dict(SendingIP.objects.filter(pk__in=ips).exclude(label="").values_list("ip", "label"))
+    rejected = queries.rejected_waiting()
+    return Fleet(
+        now=now,
+        counts=tuple(StatusCount(status_word(status), counts.get(status, 0)) for status in reversed(Status)),
+        total=sum(counts.values()),
+        ips=tuple(
+            _ip_row(row, overrides.get(row.sending_ip), labels.get(row.sending_ip, ""), now) for row in standings
+        ),
+        changes=tuple(Change.of(row) for row in queries.changes(since=now - queries.DAY, limit=CHANGES_SHOWN)),
+        domains=tuple(ScoreLine.of(row) for row in worst("domain", DOMAINS_SHOWN)),
+        sources=tuple(_source_row(row, now) for row in Source.objects.order_by("name")[:SOURCES_SHOWN]),
+        rejected_waiting=min(rejected, queries.REJECTED_COUNTED),
+        rejected_is_more=rejected > queries.REJECTED_COUNTED,
+    )
+
+
+def day(*, now: datetime) -> Day:
+    """Read the traffic of the last 24 clock hours from the counters."""
+    hours = queries.hours_of_all(now=now)
+    columns = [
+        Column(
+            start,
+            f"{start:%H:%M}: {sums.delivered} delivered, {sums.rejected} refused",
+            (("delivered", sums.delivered), ("refused", max(0, sums.rejected))),
+        )
+        for start, sums in hours.items()
+    ]
+    total = sum(hours.values(), Outcomes())
+    return Day(
+        figure=Figure("day-chart", "Messages per hour", "delivered, and refused on top", stacked(columns)),
+        hours=tuple(
+            HourLine(start, sums.delivered, sums.rejected, sums.complained) for start, sums in reversed(hours.items())
+        ),
+        total=total,
+    )
+
+
+def _ip_row(row: IpStanding, override: Override | None, label: str, now: datetime) -> IpRow:
+    return IpRow(
+        ip=row.sending_ip,
+        label=label,
+        status=status_word(row.status),
+        sent=row.total_sent,
+        rejected=row.total_rejected,
+        ratio=row.rejection_ratio,
+        since=row.since,
+        why=row.why,
+        issue=issue_word(row.issue_type),
+        last_window=row.window_end if now - row.window_end > FORMER_AFTER else None,
+        override=OverrideNote.of(override, row.automatic_status) if override else None,
+    )
+
+
+def _source_row(row: Source, now: datetime) -> SourceRow:
+    return SourceRow(
+        id=row.pk,
+        name=row.name,
+        kind=row.get_kind_display(),
+        is_active=row.is_active,
+        last_event_at=row.last_event_at,
+        is_silent=row.is_active and row.last_event_at is not None and now - row.last_event_at > SILENT_AFTER,
+    )

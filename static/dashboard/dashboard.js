@@ -1,0 +1,29 @@
+// Says so when a part of the page could not be fetched anew, and keeps opened tables open when it could.
+(function () {
+  "use strict";
+
+  function lost(isLost) {
+    const note = document.getElementById("gs-lost");
+    if (note) note.hidden = !isLost;
+  }
+
+  const opened = new Set();
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    for (const details of event.detail.target.querySelectorAll("details[id]")) {
+      if (details.open) opened.add(details.id);
+      else opened.delete(details.id);
+    }
+  });
+  document.addEventListener("htmx:afterSwap", function (event) {
+    lost(false);
+    for (const details of event.detail.target.querySelectorAll("details[id]")) {
+      details.open = opened.has(details.id);
+    }
+    // The first mail has arrived: the page now has a chart to show.
+    if (event.detail.target.id === "gs-fleet" && !document.getElementById("gs-day")) {
+      if (event.detail.target.querySelector(".gs-counts")) window.location.reload();
+    }
+  });
+  document.addEventListener("htmx:sendError", function () { lost(true); });
+  document.addEventListener("htmx:responseError", function () { lost(true); });
+})();
