@@ -31,12 +31,12 @@ def kept_secret(folder: Path, name: str) -> str:
     except FileExistsError:
         pass
     finally:
-        os.unlink(draft)
+        Path(draft).unlink()
     return path.read_text(encoding="ascii").strip()
 
 
 def socket_path(folder: Path, name: str) -> Path:
-    """A path for a Unix socket of that data folder: inside it, or in the temporary folder where it would be too long."""
+    """A path for a Unix socket of that data folder: inside it, or in the temporary one if it is too long."""
     inside = folder / name
     if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
         return inside

@@ -20,6 +20,17 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     }
 
 
+def _one_line(text: str) -> str:
+    """The text without line breaks, so that what a stranger sent us cannot forge a line of the log."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _word(value: object) -> str:
+    """The value as one word; a text with blanks or quotes is put into quotes."""
+    text = str(value)
+    return text if text.isprintable() and text and not {" ", '"', "="} & set(text) else json.dumps(text)
+
+
 def _moment(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -28,8 +39,9 @@ class TextFormatter(logging.Formatter):
     """``2026-11-20T12:00:00.000Z INFO telemetry.ingest batch stored source=mta-1 new=10``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = [_moment(record), record.levelname, record.name, record.getMessage()]
-        words += [f"{name}={value}" for name, value in _fields(record).items()]
+        """The record as a line, its fields at the end as name=value."""
+        words = [_moment(record), record.levelname, record.name, _one_line(record.getMessage())]
+        words += [f"{name}={_word(value)}" for name, value in _fields(record).items()]
         line = " ".join(words)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -38,6 +50,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: at, level, logger, message, the fields, and the traceback as `error`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as a JSON object."""
         entry: dict[str, object] = {
             "at": _moment(record),
             "level": record.levelname,

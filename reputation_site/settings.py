@@ -8,11 +8,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 from django.urls import reverse_lazy
 
 from reputation_site.data_folder import kept_secret, socket_path
 from reputation_site.env import Env, database_from_url
 from reputation_site.schedule import BEAT_SCHEDULE
+
+# ModelAdmin[Source], ModelForm[Source] and the like are written so that types are checked; at run time they must exist.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env(os.environ)
@@ -70,7 +74,12 @@ DATABASES: dict[str, dict[str, Any]] = {
         postgres_options={
             "CONN_MAX_AGE": env.integer("GS_DB_CONN_MAX_AGE", 600, minimum=0, maximum=86400),
             "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": {"connect_timeout": 5, "application_name": "good-standing"},
+            "OPTIONS": {
+                "connect_timeout": 5,
+                "application_name": "good-standing",
+                # The few statements of telemetry/sql.py are prepared at once: planning costs more than running them.
+                "prepare_threshold": 0,
+            },
         },
     )
 }
@@ -199,7 +208,14 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False}},
+    "loggers": {
+        "django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
+        # A tick every three seconds is no news; a task that fails is logged as an error all the same.
+        **{
+            name: {"level": "WARNING" if LOG_LEVEL == "INFO" else LOG_LEVEL}
+            for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace")
+        },
+    },
 }
 
 # --- admin's look ----------------------------------------------------------------------------------------------
@@ -210,6 +226,10 @@ UNFOLD: dict[str, Any] = {
     "SITE_SYMBOL": "verified",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_SUBHEADER": "All times are UTC",
+    "SIDEBAR": {"navigation": "reputation.admin.navigation.sidebar"},
 }
+# Dates as 2026-11-20 12:00:05, which every operator reads the same way.
+FORMAT_MODULE_PATH = ["reputation_site.formats"]
 
 env.refuse_unknown()

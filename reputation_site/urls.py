@@ -5,6 +5,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from telemetry.errors import no_such_endpoint
+
 
 def live(request: HttpRequest) -> HttpResponse:
     """The process answers; nothing else is asked."""
@@ -17,6 +19,8 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
     path("api/", include("telemetry.urls")),
+    path("api/", include("reputation.urls")),
+    path("api/<path:rest>", no_such_endpoint),
     path("", include("django_prometheus.urls")),
     path("", include("dashboard.urls")),
 ]

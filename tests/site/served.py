@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reputation_site.leash import leashed
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +48,10 @@ def processes_of(folder: Path) -> dict[int, str]:
         if not entry.name.isdigit():
             continue
         try:
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
-                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            # Valkey writes its title over its environment, but names its socket in it.
+            if mark in (entry / "environ").read_bytes().split(b"\0") or f"{folder}/broker.sock" in command:
+                found[int(entry.name)] = command
         except (OSError, ProcessLookupError):
             continue
     return found
@@ -63,7 +66,8 @@ class Served:
         self.output = ""
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), *arguments],
+            # A test run that is killed half way shall leave nothing running either.
+            leashed([sys.executable, str(ROOT / "manage.py"), *arguments], signal.SIGTERM),
             env=environment(folder, self.port, **env),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

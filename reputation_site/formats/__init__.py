@@ -1,0 +1,1 @@
+"""How dates and times are written on screen; see FORMAT_MODULE_PATH."""

@@ -1,0 +1,1 @@
+"""English, as the operators of machines write it."""
