@@ -8,15 +8,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import django_stubs_ext
 from django.urls import reverse_lazy
 
 from reputation_site.data_folder import kept_secret, socket_path
 from reputation_site.env import Env, database_from_url
 from reputation_site.schedule import BEAT_SCHEDULE
 
-# ModelAdmin[Source], ModelForm[Source] and the like are written so that types are checked; at run time they must exist.
-django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env(os.environ)

@@ -1,0 +1,92 @@
+"""The admin's side bar: what happened, what it means, what was decided, what keeps it running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+# Title, symbol (Material Symbols, which unfold carries), model.
+_GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "What happened",
+        (
+            ("Sources", "dns", "telemetry.source"),
+            ("Events", "mail", "telemetry.sendingevent"),
+            ("Rejected events", "error", "telemetry.rejectedevent"),
+            ("Reported volumes", "bar_chart", "telemetry.volumereport"),
+            ("Traffic by minute", "timeline", "telemetry.trafficminute"),
+            ("Traffic by hour", "timeline", "telemetry.traffichour"),
+            ("Traffic by day", "timeline", "telemetry.trafficday"),
+            ("Refusals by minute", "block", "telemetry.refusalminute"),
+            ("Refusals by hour", "block", "telemetry.refusalhour"),
+            ("Refusals by day", "block", "telemetry.refusalday"),
+        ),
+    ),
+    (
+        "Standing",
+        (
+            ("IP standing", "verified_user", "reputation.ipstanding"),
+            ("Scores", "speed", "reputation.senderscore"),
+            ("Overrides", "gavel", "reputation.override"),
+            ("Audit log", "history_edu", "reputation.auditentry"),
+            ("IP history", "history", "reputation.ipstandinghistory"),
+            ("Score history", "history", "reputation.senderscorehistory"),
+        ),
+    ),
+    (
+        "Policy",
+        (
+            ("Pools", "workspaces", "reputation.pool"),
+            ("Sending IPs", "lan", "reputation.sendingip"),
+            ("Policies", "policy", "reputation.policy"),
+            ("Policy revisions", "difference", "reputation.policyrevision"),
+            ("Code tiers", "layers", "reputation.codetier"),
+            ("Tier minima", "filter_1", "reputation.tierminimum"),
+            ("Major providers", "domain", "reputation.majorproviderdomain"),
+        ),
+    ),
+    (
+        "System",
+        (
+            ("Retention", "auto_delete", "telemetry.retentionpolicy"),
+            ("Source tokens", "key", "telemetry.sourcetoken"),
+            ("API tokens", "vpn_key", "telemetry.apitoken"),
+            ("Users", "person", "auth.user"),
+            ("Groups", "group", "auth.group"),
+            ("Periodic tasks", "schedule", "telemetry.lease"),
+            ("Followed files", "description", "telemetry.followedfile"),
+            ("Postfix queue", "outbox", "telemetry.postfixqueueentry"),
+            ("Deferred messages", "pending", "telemetry.messagestate"),
+            ("Receipts", "receipt", "telemetry.receipt"),
+            ("Waiting to be judged", "hourglass", "telemetry.changedsender"),
+            ("Roll-up mark", "flag", "telemetry.rollupmark"),
+        ),
+    ),
+)
+_SELF_TEST = "admin:reputation_scenarios"
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """The groups with the items that this user may see; an empty group is left out."""
+    groups: list[dict[str, Any]] = []
+    for title, entries in _GROUPS:
+        items = [_item(request, *entry) for entry in entries if _sees(request, entry[2])]
+        if title == "System" and getattr(request.user, "is_superuser", False):
+            link = reverse(_SELF_TEST)
+            items.append({"title": "Self-test", "icon": "science", "link": link, "active": request.path == link})
+        if items:
+            groups.append({"title": title, "separator": True, "collapsible": title == "System", "items": items})
+    return groups
+
+
+def _item(request: HttpRequest, title: str, symbol: str, model: str) -> dict[str, Any]:
+    link = reverse(f"admin:{model.replace('.', '_')}_changelist")
+    active = request.path.startswith(link) and request.path != reverse(_SELF_TEST)
+    return {"title": title, "icon": symbol, "link": link, "active": active}
+
+
+def _sees(request: HttpRequest, model: str) -> bool:
+    app, name = model.split(".")
+    return request.user.has_perm(f"{app}.view_{name}") or request.user.has_perm(f"{app}.change_{name}")

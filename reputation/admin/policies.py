@@ -1,0 +1,217 @@
+"""What operators decide: pools, policies and their revisions, code tiers, major providers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import transaction
+from django.db.models import Count, DecimalField, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
+
+from reputation.admin.labels import look_further
+from reputation.admin.policy_form import PercentField, PolicyForm, RevisionInline, in_words
+from reputation.domain.policy import percent
+from reputation.models import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
+from reputation.policies import NUMBERS, change_policy
+from telemetry.admin.filters import TimeFilter
+from telemetry.admin.parts import ReadOnlyAdmin, StandardAdmin, acting_user, as_list, column
+
+
+@admin.register(Policy)
+class PolicyAdmin(StandardAdmin):
+    """The thresholds of each pool; every change is a revision."""
+
+    form = PolicyForm
+    inlines = (RevisionInline,)
+    formfield_overrides = {DecimalField: {"form_class": PercentField, "widget": UnfoldAdminDecimalFieldWidget}}
+    list_display = ("pool", "revision", "window", "minimum_volume", "blacklisted", "quarantine", "warning", "majors_by")
+    list_select_related = ("pool",)
+    search_fields = ("pool__name",)
+    readonly_fields = ("revision",)
+    fieldsets = (
+        (None, {"fields": (("pool", "revision"), ("window", "minimum_volume"), "count_major_by", "seen_revision")}),
+        (
+            "Blacklisted",
+            {"fields": (("blacklisted_ratio_above", "blacklisted_domains_from", "blacklisted_majors_from"),)},
+        ),
+        (
+            "Quarantine",
+            {
+                "fields": (
+                    ("quarantine_a_ratio_above", "quarantine_a_majors_from"),
+                    ("quarantine_b_ratio_above", "quarantine_b_domains_from"),
+                )
+            },
+        ),
+        ("Warning", {"fields": (("warning_ratio_from", "warning_temporary_above", "warning_refused_from"),)}),
+        ("Why", {"fields": ("reason",)}),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A policy stays with its pool."""
+        return ("revision",) if obj is None else ("revision", "pool")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A viewer is not asked why."""
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        without_form = [entry for entry in self.fieldsets if entry[0] not in (None, "Why")]
+        return [(None, {"fields": ("pool", "revision", "window", "minimum_volume", "count_major_by")}), *without_form]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Ratios are typed in percent and say so."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(db_field, DecimalField) and field is not None:
+            field.label = f"{str(db_field.verbose_name).replace(' ratio', '').capitalize()} (%)"
+        return field
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Revisions are history."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:
+        """Change it the one way that keeps a revision; a new policy begins as revision 0, the product's defaults."""
+        values = {name: form.cleaned_data[name] for name in NUMBERS if name in form.cleaned_data}
+        with transaction.atomic():
+            row = obj if change else Policy.objects.create(pool=obj.pool, revision=0)
+            saved = change_policy(row, values, user=acting_user(request), reason=form.cleaned_data["reason"])
+        obj.pk, obj.revision = saved.pk, saved.revision
+
+    @column("blacklisted")
+    def blacklisted(self, row: Policy) -> str:
+        """The rule in short."""
+        ratio = percent(row.blacklisted_ratio_above)
+        return f"> {ratio}, ≥ {row.blacklisted_domains_from} domains, ≥ {row.blacklisted_majors_from} majors"
+
+    @column("quarantine")
+    def quarantine(self, row: Policy) -> str:
+        """Both rules in short."""
+        first, second = percent(row.quarantine_a_ratio_above), percent(row.quarantine_b_ratio_above)
+        return f"> {first} and a tier, or > {second} at ≥ {row.quarantine_b_domains_from} domains"
+
+    @column("warning")
+    def warning(self, row: Policy) -> str:
+        """The first rule in short."""
+        return f"≥ {percent(row.warning_ratio_from)}"
+
+    @column("majors by", order="count_major_by")
+    def majors_by(self, row: Policy) -> str:
+        """How major providers are counted."""
+        return row.count_major_by
+
+
+@admin.register(PolicyRevision)
+class PolicyRevisionAdmin(ReadOnlyAdmin):
+    """All revisions, newest first."""
+
+    list_display = ("changed_at", "policy", "revision", "changed_by", "reason")
+    list_filter = (("policy__pool", RelatedDropdownFilter), ("changed_at", TimeFilter))
+    list_select_related = ("policy__pool", "changed_by")
+    search_fields = ("reason",)
+    fields = (("policy", "revision"), ("changed_at", "changed_by"), "reason", "thresholds")
+
+    @column("thresholds")
+    def thresholds(self, row: PolicyRevision) -> SafeString:
+        """As they were from then on."""
+        return as_list([f"{name}: {value}" for name, value in in_words(row.values).items()])
+
+
+@admin.register(Pool)
+class PoolAdmin(StandardAdmin):
+    """Groups of sending IPs that are judged alike."""
+
+    list_display = ("name", "is_default", "ip_count", "policy_revision", "description")
+    list_select_related = ("policy",)
+    search_fields = ("name", "description")
+    readonly_fields = ("is_default",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Pool]:
+        """Pools with the number of their IPs, in one query."""
+        pools: QuerySet[Pool] = super().get_queryset(request).annotate(ip_count=Count("ips"))
+        return pools
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A pool with IPs or with a policy's history stays, and so does the default."""
+        allowed = super().has_delete_permission(request, obj)
+        if not isinstance(obj, Pool):
+            return allowed and obj is not None
+        return allowed and not (obj.is_default or obj.ips.exists() or Policy.objects.filter(pool=obj).exists())
+
+    @column("sending IPs", order="ip_count")
+    def ip_count(self, row: Any) -> int:
+        """How many IPs are in it."""
+        return int(row.ip_count)
+
+    @column("policy")
+    def policy_revision(self, row: Pool) -> str:
+        """Its own policy, or the default pool's."""
+        return f"revision {row.policy.revision}" if hasattr(row, "policy") else "the default pool's"
+
+
+@admin.register(SendingIP)
+class SendingIPAdmin(StandardAdmin):
+    """Sending IPs as their operator knows them."""
+
+    list_display = ("ip", "label", "pool", "first_seen_at")
+    list_filter = (("pool", RelatedDropdownFilter), ("first_seen_at", TimeFilter))
+    list_select_related = ("pool",)
+    search_fields = ("ip", "label")
+    search_help_text = "Part of an IP or label"
+    readonly_fields = ("first_seen_at", "further")
+    empty_hint = "Sending IPs appear by themselves with their first event; one can be added before that."
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The IP is what the row is about."""
+        return self.readonly_fields if obj is None else ("ip", *self.readonly_fields)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Links once there is something to look at."""
+        fields = ["ip", "label", "pool"]
+        return fields if obj is None else [*fields, "first_seen_at", "further"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """It would come back with its next event, without its pool."""
+        return False
+
+    @column("look further")
+    def further(self, row: SendingIP) -> SafeString:
+        """Where else this IP appears."""
+        return look_further(row.ip)
+
+
+class _KeyedAdmin(StandardAdmin):
+    """Small tables whose key is the word itself: written when a row is added, fixed afterwards."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Changing a key would make a second row."""
+        return () if obj is None else (self.opts.pk.name,)
+
+
+@admin.register(CodeTier)
+class CodeTierAdmin(_KeyedAdmin):
+    """Which enhanced codes weigh alike."""
+
+    list_display = ("code", "tier", "note")
+    list_filter = (("tier", ChoicesDropdownFilter),)
+    search_fields = ("code", "note")
+    empty_hint = "Without tiers no IP is ever blacklisted, and none is quarantined by rule A."
+
+
+@admin.register(TierMinimum)
+class TierMinimumAdmin(_KeyedAdmin):
+    """How many refusals with one code reach its tier."""
+
+    list_display = ("tier", "minimum")
+
+
+@admin.register(MajorProviderDomain)
+class MajorProviderDomainAdmin(_KeyedAdmin):
+    """The domains of major mailbox providers."""
+
+    list_display = ("domain", "provider")
+    search_fields = ("domain", "provider")
+    empty_hint = "Without major providers no IP is ever blacklisted, and none is quarantined by rule A."

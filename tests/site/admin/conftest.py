@@ -1,0 +1,138 @@
+"""The cast of the admin's tests: a superuser, one who may only look, and a life in every table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from reputation import overrides
+from reputation.models import Policy, Pool
+from reputation.policies import change_policy
+from reputation.scores import score_senders
+from reputation.standing import score_ips
+from telemetry import intake
+from telemetry.counters import roll_up
+from telemetry.domain.event import Event
+from telemetry.domain.vocab import EventType
+from telemetry.ingest import record_batch
+from telemetry.models import (
+    FollowedFile,
+    Lease,
+    PostfixQueueEntry,
+    Source,
+    VolumeReport,
+)
+from telemetry.parsers.documented import DOCUMENTED
+from telemetry.tokens import issue_api_token, issue_token
+
+Make = Callable[..., Event]
+OURS = [model for model in admin.site._registry if model._meta.app_label in ("telemetry", "reputation", "auth")]
+NAMES = [model.__name__ for model in OURS]
+BAD, GOOD = "192.0.2.10", "192.0.2.20"
+
+
+@pytest.fixture
+def root(django_user_model: type[User]) -> User:
+    return django_user_model.objects.create_superuser("root", "root@example.com", "correct horse battery")
+
+
+@pytest.fixture
+def viewer(django_user_model: type[User]) -> User:
+    """May look at everything and do nothing."""
+    user = django_user_model.objects.create_user("vera", "vera@example.com", "correct horse battery", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    return user
+
+
+@pytest.fixture
+def as_root(root: User) -> Client:
+    client = Client()
+    client.force_login(root)
+    return client
+
+
+@pytest.fixture
+def as_viewer(viewer: User) -> Client:
+    client = Client()
+    client.force_login(viewer)
+    return client
+
+
+def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: int = 0) -> None:
+    """Something in every table: so many sending IPs that are refused, one that is not, and what people did."""
+    now = timezone.now()
+    events = []
+    for number in range(offset, offset + senders):
+        common: dict[str, Any] = {
+            "sending_ip": f"192.0.2.{10 + number}",
+            "sending_domain": f"sender{number}.example",
+            "occurred_at": now - timedelta(minutes=3),
+        }
+        events += [make(event_id=f"d{number}-{index}", **common) for index in range(60)]
+        long_ago = common | {"occurred_at": now - timedelta(hours=5)}
+        events.append(make(event_id=f"o{number}", **long_ago))
+        events.append(make(event_id=f"p{number}", type=EventType.BOUNCE, enhanced_code="5.1.1", **long_ago))
+        refused = {"type": EventType.BOUNCE, "smtp_code": 550, "enhanced_code": "5.7.1", "reply": "no <b>thanks</b>"}
+        for index in range(6):
+            domain = ("gmail.com", "outlook.com", "example.org")[index % 3]
+            events.append(make(event_id=f"b{number}-{index}", recipient_domain=domain, **common, **refused))
+        deferred = {"type": EventType.DEFER, "smtp_code": 451, "enhanced_code": "4.7.1", "attempt_number": 1}
+        events.append(make(event_id=f"t{number}", message_id=f"m{number}", **common, **deferred))
+    record_batch(source, events, now=now)
+    score_ips(now=now)
+    score_senders(now=now)
+    roll_up(now=now)
+    for number in range(offset, offset + senders):
+        ip = f"192.0.2.{10 + number}"
+        overrides.quarantine(ip, reason="a complaint by phone", user=user, now=now)
+        intake.take_in(source, DOCUMENTED, [b'{"id": "x%d"}' % number], now=now)
+        issue_token(source, f"t{number}")
+        issue_api_token(user, f"t{number}")
+        VolumeReport.objects.create(
+            source=source, sending_ip=ip, start=now - timedelta(hours=1), end=now, sent=100 + number
+        )
+        Lease.objects.create(name=f"task{number}", last_started_at=now, last_finished_at=now)
+        FollowedFile.objects.create(source=source, path=f"/var/log/mail{number}.log")
+        PostfixQueueEntry.objects.create(
+            source=source, queue_id=f"Q{number}", last_seen=now, sender="a@sender.example", attempts={"b@c.example": 1}
+        )
+        Group.objects.create(name=f"group{number}")
+        pool = Pool.objects.create(name=f"pool{number}")
+        policy = Policy.objects.create(pool=pool)
+        for volume in (60, 70):
+            change_policy(policy, {"minimum_volume": volume + number}, user=user, reason="a small sender")
+
+
+@pytest.fixture
+def life(source: Source, make_event: Make, root: User) -> None:
+    a_life(source, make_event, root, senders=2)
+
+
+def changelist(model: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def change(row: Any) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def button(name: str, *args: Any) -> str:
+    return reverse(f"admin:{name}", args=args)
+
+
+def text(response: Any) -> str:
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def messages_of(response: HttpResponse) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
