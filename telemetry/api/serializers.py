@@ -6,8 +6,23 @@ from typing import Any
 
 from rest_framework import serializers
 
+from telemetry.api.words import NamedChoiceField
 from telemetry.domain.vocab import EventType
 from telemetry.parsers.documented import FAILURE, SUCCESS
+
+
+class DocumentedTypeField(NamedChoiceField):
+    """The type of a documented event."""
+
+    component = "DocumentedType"
+    words = [FAILURE, SUCCESS]
+
+
+class OutcomeField(NamedChoiceField):
+    """What became of a batch."""
+
+    component = "BatchOutcome"
+    words = ["success", "partial", "failed"]
 
 
 class FieldErrorSerializer(serializers.Serializer[dict[str, str]]):
@@ -36,7 +51,7 @@ class EventErrorSerializer(FieldErrorSerializer):
 class AcceptedSerializer(serializers.Serializer[dict[str, object]]):
     """What became of a batch; the events in `errors` are kept as rejected, the others are stored."""
 
-    status = serializers.ChoiceField(choices=["success", "partial", "failed"])
+    status = OutcomeField()
     processed = serializers.IntegerField(help_text="Stored, whether now or already before.")
     failed = serializers.IntegerField()
     total = serializers.IntegerField()
@@ -63,7 +78,7 @@ class DocumentedEventSerializer(serializers.Serializer[dict[str, object]]):
 
     id = serializers.CharField(help_text="Stable over retries.")
     createdAt = serializers.DateTimeField()  # noqa: N815 - the documented name
-    type = serializers.ChoiceField(choices=[FAILURE, SUCCESS])
+    type = DocumentedTypeField()
     data = DocumentedDataSerializer()  # type: ignore[assignment]
 
 

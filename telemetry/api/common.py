@@ -1,0 +1,295 @@
+"""What every endpoint for people and their scripts shares: bodies, query parameters, pages, its description."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db.models import Model, QuerySet
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
+from rest_framework import exceptions, serializers
+from rest_framework.pagination import BasePagination, CursorPagination
+from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from telemetry.api.serializers import ProblemSerializer
+from telemetry.domain import clean
+from telemetry.domain.errors import ParseError
+from telemetry.domain.vocab import UNKNOWN_IP
+from telemetry.errors import BadBody, BodyTooLarge
+from telemetry.pagination import Pages
+
+F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Model)
+Shape = type[serializers.BaseSerializer[Any]]
+# Parameters that belong to the pages and not to an endpoint's filters.
+_OF_PAGES = frozenset({"page", "page_size", "cursor"})
+
+
+class Json(BaseParser):
+    """JSON within the size limit; nesting too deep for Python is the sender's mistake and not ours."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The decoded body. Raises 400 and 413."""
+        raw = stream.read(settings.MAX_BODY_BYTES + 1)
+        if len(raw) > settings.MAX_BODY_BYTES:
+            raise BodyTooLarge(f"The body is over the limit of {settings.MAX_BODY_BYTES} bytes.")
+        try:
+            return JSONParser().parse(io.BytesIO(raw), media_type, parser_context)
+        except exceptions.ParseError as error:
+            raise BadBody("body", str(error)) from None
+        except RecursionError:
+            raise BadBody("body", "JSON parse error - nested too deeply") from None
+
+
+class NewestFirst(CursorPagination):
+    """Pages of rows that only grow: ``next`` and ``previous`` links, newest first, and no COUNT over millions."""
+
+    # By id and not by time: thousands of rows may share a second, and a cursor must tell them apart.
+    ordering = "-id"
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 1000
+
+    def decode_cursor(self, request: Request) -> Any:
+        """The cursor of the request, if any. Raises 404 for one that we did not make."""
+        cursor = super().decode_cursor(request)
+        if cursor is not None and cursor.position is not None and not str(cursor.position).isdecimal():
+            raise exceptions.NotFound(self.invalid_cursor_message)
+        return cursor
+
+
+class Query(serializers.Serializer[dict[str, Any]]):
+    """Query parameters of a list. One that the list does not know is refused: a typo must not look like "no filter"."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The checked parameters; those that were sent empty count as not sent."""
+        unknown = sorted(set(data) - set(self.fields) - _OF_PAGES)
+        if unknown:
+            raise serializers.ValidationError({name: ["There is no such parameter."] for name in unknown})
+        given = {name: value for name, value in data.items() if value != ""}
+        checked: dict[str, Any] = super().to_internal_value(given)
+        return checked
+
+
+class Body(serializers.Serializer[dict[str, Any]]):
+    """A request's JSON object. A field that the endpoint does not know is refused."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The checked fields."""
+        refuse_unknown(self, data)
+        checked: dict[str, Any] = super().to_internal_value(data)
+        return checked
+
+
+def refuse_unknown(shape: serializers.Serializer[Any], data: Any) -> None:
+    """Raise 400 naming each field that is not the endpoint's or cannot be written."""
+    if isinstance(data, Mapping):
+        known = {name for name, field in shape.fields.items() if not field.read_only}
+        unknown = sorted(str(name) for name in set(data) - known)
+        if unknown:
+            raise serializers.ValidationError({name: ["There is no such field to write."] for name in unknown})
+
+
+class PeriodQuery(Query):
+    """A list that can be narrowed to a stretch of time."""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Add `from` and `to`; the first is a word of Python's."""
+        fields = super().get_fields()
+        fields["from"] = serializers.DateTimeField(required=False, help_text="From this moment on (RFC 3339).")
+        fields["to"] = serializers.DateTimeField(required=False, help_text="Before this moment (RFC 3339).")
+        return fields
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """A stretch ends after it begins."""
+        if attrs.get("from") and attrs.get("to") and attrs["to"] <= attrs["from"]:
+            raise serializers.ValidationError({"to": "This does not lie after `from`."})
+        return attrs
+
+
+class IpField(serializers.CharField):
+    """An IP address in its canonical form."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The canonical form. Raises ValidationError."""
+        return _canonical(clean.ip, super().to_internal_value(data))
+
+
+class DomainField(serializers.CharField):
+    """A domain in its canonical form: lower-case A-labels."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The canonical form. Raises ValidationError."""
+        return _canonical(clean.domain, super().to_internal_value(data))
+
+
+def _canonical(form: Callable[[str, str], str], value: str) -> str:
+    try:
+        return form(value, "")
+    except ParseError as error:
+        raise serializers.ValidationError(f"{value[:100]!r} {error.message}.") from None
+
+
+class ApiView(APIView):
+    """An endpoint for people and their scripts. Reading needs staff; writing needs `write_permission`."""
+
+    parser_classes = [Json]
+    write_permission: str = ""
+
+
+def query_of(request: Request, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    """The checked query parameters. Raises 400 naming the parameter."""
+    return _checked(shape(data=request.query_params))
+
+
+def body_of(request: Request, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    """The checked body. Raises 400 naming the field."""
+    return _checked(shape(data=request.data))
+
+
+def page_of(
+    request: Request,
+    rows: QuerySet[M],
+    shape: Shape,
+    pages: type[BasePagination] = Pages,
+    *,
+    prepare: Callable[[list[M]], list[M]] = list,
+) -> Response:
+    """One page of the rows; `prepare` may add to the page's rows what they are shown with."""
+    paginator = pages()
+    page = prepare(list(paginator.paginate_queryset(rows, request) or []))
+    return paginator.get_paginated_response(shape(page, many=True).data)
+
+
+def person(request: Request) -> User:
+    """Who is asking; the permissions have made sure that it is somebody."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _checked(shape: serializers.Serializer[Any]) -> dict[str, Any]:
+    shape.is_valid(raise_exception=True)
+    checked: dict[str, Any] = shape.validated_data
+    return checked
+
+
+def ip_in_path(value: str) -> str:
+    """The canonical form of a sending IP in a URL. Raises 400 naming "ip"; the unknown IP has no standing."""
+    address = _in_path("ip", clean.ip, value)
+    if address == UNKNOWN_IP:
+        raise BadBody("ip", f"The unknown IP has no standing; its events are at /api/events?sending_ip={UNKNOWN_IP}.")
+    return address
+
+
+def domain_in_path(value: str) -> str:
+    """The canonical form of a domain in a URL. Raises 400 naming "domain"."""
+    return _in_path("domain", clean.domain, value)
+
+
+def _in_path(field: str, form: Callable[[str, str], str], value: str) -> str:
+    try:
+        return _canonical(form, value)
+    except serializers.ValidationError as error:
+        raise serializers.ValidationError({field: error.detail}) from None
+
+
+def between(rows: QuerySet[M], column: str, query: dict[str, Any], *, since: datetime | None = None) -> QuerySet[M]:
+    """Rows whose time lies in the query's stretch; `since` is where it begins when the query does not say."""
+    start, end = query.get("from", since), query.get("to")
+    if start is not None:
+        rows = rows.filter(**{f"{column}__gte": start})
+    return rows.filter(**{f"{column}__lt": end}) if end is not None else rows
+
+
+def equal(rows: QuerySet[M], query: dict[str, Any], names: Iterable[str]) -> QuerySet[M]:
+    """Rows whose columns equal those of the query's parameters of the same names that were given."""
+    return rows.filter(**{name: query[name] for name in names if name in query})
+
+
+def in_future(value: datetime) -> None:
+    """A validator of expiries: raises for a moment that has passed."""
+    if value <= timezone.now():
+        raise serializers.ValidationError("This moment has passed.")
+
+
+_WORDS = {
+    400: "The request cannot be understood; `errors` names the field.",
+    401: "No usable token or session came with the request.",
+    403: "Your account may not do this.",
+    404: "There is no such thing.",
+    409: "The thing is in a state that does not allow this.",
+    501: "Not part of this version yet.",
+}
+
+
+def documented(
+    tag: str,
+    operation: str,
+    summary: str,
+    *,
+    answers: Mapping[int, Any],
+    body: Any = None,
+    query: type[serializers.Serializer[Any]] | None = None,
+    pages: type[BasePagination] | None = None,
+    problems: Sequence[int] = (),
+    parameters: Sequence[OpenApiParameter] = (),
+    examples: Sequence[OpenApiExample] = (),
+) -> Callable[[F], F]:
+    """Describe an operation in the OpenAPI document: its answers, and the problems that every operation can have.
+
+    With `pages` the answer 200 is the shape of one row, and the document shows a page of them.
+    """
+    described: dict[Any, Any] = {}
+    for status, shape in answers.items():
+        described[status] = _page(shape, cast("Any", pages)) if pages is not None and status == 200 else shape
+    wrong = {400, 401, 403, *problems} if body is not None or query is not None or pages else {401, 403, *problems}
+    for status in sorted(wrong):
+        described[status, "application/problem+json"] = _problem(status)
+    return extend_schema(
+        tags=[tag],
+        operation_id=operation,
+        summary=summary,
+        request=body,
+        responses=described,
+        parameters=[*([query] if query else []), *_page_parameters(pages), *parameters],
+        examples=list(examples),
+    )
+
+
+def _problem(status: int) -> Any:
+    return OpenApiResponse(ProblemSerializer, description=_WORDS[status])
+
+
+@cache  # one class per component: the document must not hold two of the same name
+def _page(shape: Any, pages: Any) -> Any:
+    name = shape.__name__.removesuffix("Serializer")
+    fields: dict[str, Any] = {"results": shape(many=True)}
+    counted = {"count": serializers.IntegerField()} if pages is Pages else {}
+    return inline_serializer(f"{name}Page", {**counted, **_links(), **fields})
+
+
+def _links() -> dict[str, Any]:
+    return {
+        "next": serializers.URLField(allow_null=True, help_text="The next page; null at the end."),
+        "previous": serializers.URLField(allow_null=True),
+    }
+
+
+def _page_parameters(pages: type[BasePagination] | None) -> list[OpenApiParameter]:
+    if pages is None:
+        return []
+    size = OpenApiParameter("page_size", int, description="Rows a page, 50 by default, 1000 at most.")
+    if pages is Pages:
+        return [OpenApiParameter("page", int, description="Which page, from 1."), size]
+    return [OpenApiParameter("cursor", str, description="From the `next` link of the page before."), size]
