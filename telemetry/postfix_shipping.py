@@ -59,10 +59,14 @@ class State:
         self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists():
+                self._read()
         except BlockingIOError:
+            self.close()
             raise CannotFollowError(f"Another follower uses the state file {path}.") from None
-        if path.exists():
-            self._read()
+        except CannotFollowError:
+            self.close()
+            raise
 
     def _read(self) -> None:
         try:
@@ -209,7 +213,8 @@ def retry_after(text: str, *, now: datetime) -> float | None:
         wait = float(text)
     else:
         with suppress(ValueError, TypeError):
-            wait = (parsedate_to_datetime(text) - now).total_seconds()
+            when = parsedate_to_datetime(text)
+            wait = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds()
     return None if wait is None else min(max(wait, 0.0), 3600.0)
 
 

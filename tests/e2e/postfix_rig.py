@@ -24,6 +24,7 @@ queue_directory = {folder}/queue
 data_directory = {folder}/data
 maillog_file = {log}
 maillog_file_prefixes = {folder}
+maillog_file_compressor = /bin/true
 myhostname = mta.test
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
@@ -124,7 +125,8 @@ class PostfixRig:
         until(answers, within=30, what="Postfix's greeting")
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def stop(self) -> None:
+        """Let deliveries under way end, and write nothing more."""
         assert self._master is not None
         self._run("postfix", "stop")
         try:
@@ -132,6 +134,9 @@ class PostfixRig:
         except subprocess.TimeoutExpired:
             self._master.kill()
             self._master.wait(10)
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def send(self, sender: str, recipients: Sequence[str]) -> None:
@@ -145,6 +150,10 @@ class PostfixRig:
         parts = ("maildrop", "incoming", "active", "deferred", "hold")
         return sum(1 for part in parts for entry in (self.folder / "queue" / part).rglob("*") if entry.is_file())
 
-    def flush(self) -> None:
-        """Try everything deferred again now."""
-        self._run("postqueue", "-f")
+    def rotate_log(self) -> None:
+        """Have Postfix rename its log and begin another (takes a second)."""
+        self._run("postfix", "logrotate")
+
+    def logs(self) -> list[Path]:
+        """The log and its older files."""
+        return sorted(self.folder.glob("mail.log*"))
