@@ -17,8 +17,10 @@ from pathlib import Path
 from tests.servers import Postgres
 
 TITLES = {
+    "causes": "Causes of replies per second and core (no database is used)",
     "ingest": "Events per second into record_batch(), one writer, durable, beside raw rows of the same width",
     "scoring": "One scoring run with the same 500 active IPs beside ever more stored events",
+    "stalwart": "Stalwart events read per second and core, beside json.loads() alone on the same bytes",
 }
 
 

@@ -6,10 +6,26 @@ from celery.schedules import crontab
 
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "poll changed senders": {"task": "reputation.tasks.poll_changes", "schedule": 3.0, "options": {"expires": 3}},
+    "settle Stalwart's events": {
+        "task": "telemetry.tasks.settle_stalwart",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
     "roll up counters": {
         "task": "telemetry.tasks.roll_up",
         "schedule": crontab(minute="*/5"),
         "options": {"expires": 240},
+    },
+    # At the full minute: what it reads stands for whole minutes.
+    "compare with servers": {
+        "task": "telemetry.tasks.compare_with_servers",
+        "schedule": crontab(),
+        "options": {"expires": 50},
+    },
+    "classify refusals anew": {
+        "task": "telemetry.tasks.reclassify_refusals",
+        "schedule": 60.0,
+        "options": {"expires": 60},
     },
     "score every sender": {
         "task": "reputation.tasks.score_all",

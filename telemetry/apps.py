@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate, post_save
+from django.db.models.signals import post_delete, post_migrate, post_save
 
 
 class TelemetryConfig(AppConfig):
@@ -13,18 +13,32 @@ class TelemetryConfig(AppConfig):
     verbose_name = "Telemetry"
 
     def ready(self) -> None:
-        """Keep the policy table complete and believed anew after an edit."""
+        """Keep the tables that come filled complete, and believed anew after an edit."""
         post_migrate.connect(_ensure_policies, sender=self)
         post_save.connect(_policy_saved, sender=self.get_model("RetentionPolicy"))
+        for signal in (post_save, post_delete):
+            for model in ("CauseRule", "MailboxProvider"):
+                signal.connect(_causes_changed, sender=self.get_model(model))
 
 
 def _ensure_policies(**_: Any) -> None:
+    from telemetry.causes import ensure_rules
+    from telemetry.mailbox_providers import ensure_providers
     from telemetry.retention import ensure_policies
 
     ensure_policies()
+    ensure_providers()
+    ensure_rules()
 
 
 def _policy_saved(**_: Any) -> None:
     from telemetry.retention import forget_cached
 
     forget_cached()
+
+
+def _causes_changed(**_: Any) -> None:
+    from telemetry import causes, mailbox_providers
+
+    mailbox_providers.forget_cached()
+    causes.note_change()

@@ -18,11 +18,11 @@ from django.db import transaction
 from django.db.models import Q
 
 from telemetry import deferrals, metrics, sql
+from telemetry.causes import cause_of
 from telemetry.counters import horizons
 from telemetry.domain.cells import cell_key
 from telemetry.domain.event import Event, event_key
 from telemetry.domain.fold import Classified, Fold, Increments
-from telemetry.domain.reply import cause_of
 from telemetry.domain.vocab import EventType, RecipientPrivacy
 from telemetry.mailbox_providers import provider_of
 from telemetry.models import Source
@@ -88,11 +88,8 @@ def add_increments(level: str, increments: Increments) -> None:
 
 def _classified(event: Event) -> Classified:
     refused = event.type in (EventType.BOUNCE, EventType.DEFER)
-    return Classified(
-        event=event,
-        provider=provider_of(event.mx_host, event.recipient_domain),
-        cause=cause_of(event.code) if refused else "",
-    )
+    provider = provider_of(event.mx_host, event.recipient_domain)
+    return Classified(event=event, provider=provider, cause=cause_of(event, provider) if refused else "")
 
 
 def _row(source_id: int, item: Classified, now: datetime) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from telemetry.domain.clean import ip as clean_ip
 from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import SourceKind, VolumeReporting
+from telemetry.domain.web_address import LONGEST_URL, web_address
 from telemetry.secrets import decrypt, encrypt
 
 
@@ -30,6 +31,14 @@ def valid_ip_map(value: Any) -> None:
             clean_ip(str(address), name)
         except ParseError as error:
             raise ValidationError(f"{name}: {address!r} {error.message}.") from error
+
+
+def valid_metrics_url(value: str) -> None:
+    """Raise unless the value is an http(s) address without a password in it."""
+    try:
+        web_address(value, "This")
+    except ParseError as error:
+        raise ValidationError(f"{error.field} {error.message}.") from error
 
 
 class Source(models.Model):
@@ -59,6 +68,15 @@ class Source(models.Model):
         help_text="Whether events are the whole traffic. Auto: yes once deliveries from the IP arrive.",
     )
     hmac_key_sealed = models.TextField(blank=True, editable=False)
+    metrics_url = models.CharField(
+        "metrics page",
+        max_length=LONGEST_URL,
+        blank=True,
+        validators=[valid_metrics_url],
+        help_text="Stalwart's own counters, such as https://mail.example.com/metrics/prometheus: read every minute to "
+        "see whether events were lost. Empty: not read.",
+    )
+    metrics_login_sealed = models.TextField(blank=True, editable=False)
     is_active = models.BooleanField("active", default=True, help_text="An inactive source is answered 403.")
     last_event_at = models.DateTimeField("last event", null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -78,6 +96,15 @@ class Source(models.Model):
     @hmac_key.setter
     def hmac_key(self, key: str) -> None:
         self.hmac_key_sealed = encrypt("source-hmac", key)
+
+    @property
+    def metrics_login(self) -> str:
+        """ "user:password" for the metrics page; empty when it asks for none."""
+        return decrypt("source-metrics", self.metrics_login_sealed)
+
+    @metrics_login.setter
+    def metrics_login(self, login: str) -> None:
+        self.metrics_login_sealed = encrypt("source-metrics", login)
 
 
 class StoredToken(models.Model):
