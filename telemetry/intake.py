@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from django.db import transaction
 from django.db.models import F
+from django.utils.module_loading import import_string
 
 from telemetry import metrics
 from telemetry.domain.clean import text
@@ -35,6 +36,8 @@ LONGEST_PAYLOAD = 64 * 1024
 MOST_ERRORS_ANSWERED = 100
 # Rejected rows written by one statement.
 AT_ONCE = 500
+# Formats whose events are joined before they are recorded have a way in of their own; by name, as it imports this one.
+JOINED_BY = {"stalwart": "telemetry.stalwart.take_again"}
 
 
 class _Events(msgspec.Struct):
@@ -165,16 +168,21 @@ def replay(rejected: RejectedEvent, *, now: datetime) -> Rejection | None:
 
     Otherwise the row says what is wrong now. Replaying twice records once, as sending twice would.
     """
-    parser = PARSERS[rejected.parser]
     try:
-        events = parser.events(rejected.payload.encode("utf-8", "surrogatepass"), now, rejected.source.ip_map)
+        with transaction.atomic():
+            _take_again(rejected, now)
+            rejected.replayed_at = now
+            rejected.save(update_fields=["payload", "replayed_at"])
     except ParseError as error:
         rejected.field, rejected.message = text(error.field, longest=200), text(error.message, longest=500)
         rejected.save(update_fields=["payload", "field", "message"])
         return Rejection(0, rejected.field, rejected.message)
-    with transaction.atomic():
-        if events:
-            record_batch(rejected.source, events, now=now)
-        rejected.replayed_at = now
-        rejected.save(update_fields=["payload", "replayed_at"])
     return None
+
+
+def _take_again(rejected: RejectedEvent, now: datetime) -> None:
+    raw = rejected.payload.encode("utf-8", "surrogatepass")
+    if rejected.parser in JOINED_BY:
+        import_string(JOINED_BY[rejected.parser])(rejected.source, raw, now=now)
+    elif events := PARSERS[rejected.parser].events(raw, now, rejected.source.ip_map):
+        record_batch(rejected.source, events, now=now)

@@ -31,7 +31,7 @@ good_standing_hooks:new {
   constructor = function(domain, tenant, campaign)
     local connection = {}
     local client = kumo.http.build_client {}
-    local token = kumo.secrets.load '@TOKEN_FILE@'
+    local token = kumo.secrets.load('@TOKEN_FILE@'):match '^%S+'
 
     function connection:send_batch(messages)
       local records = {}
@@ -41,7 +41,7 @@ good_standing_hooks:new {
       local response = client
         :post('@URL@')
         :header('Content-Type', 'application/json')
-        :header('Authorization', 'Bearer ' .. token:gsub('%s+$', ''))
+        :header('Authorization', 'Bearer ' .. token)
         :body('[' .. table.concat(records, ',') .. ']')
         :send()
       local status = response:status_code()
@@ -71,8 +71,8 @@ def log_hook(base_url: str) -> str:
     """The Lua of a log hook that posts to this installation. Raises ValueError for what is no http(s) address."""
     try:
         parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port is not False
-    except ValueError:
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of the port too
         usable = False
     if not usable or not all(letter.isprintable() and letter not in "'\\ \"" for letter in base_url):
         raise ValueError(f"{base_url!r} is not an address such as https://standing.example.com.")

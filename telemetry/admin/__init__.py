@@ -1,5 +1,27 @@
 """The admin of this floor: sources, events, counters, retention, and the people who look at them."""
 
-from telemetry.admin import counters, events, housekeeping, people, sources, tokens
+from telemetry.admin import (
+    causes,
+    completeness,
+    counters,
+    events,
+    housekeeping,
+    people,
+    reports,
+    sources,
+    stalwart,
+    tokens,
+)
 
-__all__ = ["counters", "events", "housekeeping", "people", "sources", "tokens"]
+__all__ = [
+    "causes",
+    "completeness",
+    "counters",
+    "events",
+    "housekeeping",
+    "people",
+    "reports",
+    "sources",
+    "stalwart",
+    "tokens",
+]

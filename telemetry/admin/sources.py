@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -34,7 +34,7 @@ class SourceForm(ModelForm):
         label="New signing key",
         required=False,
         min_length=16,
-        max_length=200,
+        max_length=1000,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text="With a key every body needs X-Signature, the base64 HMAC-SHA256 of the body. Kept encrypted and "
@@ -43,10 +43,21 @@ class SourceForm(ModelForm):
     clear_hmac_key = forms.BooleanField(
         label="Ask for no signature any more", required=False, widget=UnfoldBooleanSwitchWidget
     )
+    new_metrics_login = forms.CharField(
+        label="New login of the metrics page",
+        required=False,
+        max_length=200,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="user:password, where the page asks for it (Basic). Kept encrypted and never shown. Empty: it stays.",
+    )
+    clear_metrics_login = forms.BooleanField(
+        label="The metrics page asks for no login", required=False, widget=UnfoldBooleanSwitchWidget
+    )
 
     class Meta:
         model = Source
-        fields = ("name", "kind", "region", "node", "ip_map", "volume", "is_active", "notes")
+        fields = ("name", "kind", "region", "node", "ip_map", "volume", "metrics_url", "is_active", "notes")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,16 +65,30 @@ class SourceForm(ModelForm):
         if kind is not None:  # a viewer's form has no fields
             kind.choices = [choice for choice in kind.choices if choice[0] != SourceKind.SELF_TEST]
         self.fields["clear_hmac_key"].disabled = not self.instance.hmac_key_sealed
+        self.fields["clear_metrics_login"].disabled = not self.instance.metrics_login_sealed
 
     def clean(self) -> dict[str, Any]:
         """One of the two, not both."""
         cleaned: dict[str, Any] = super().clean() or {}
         if cleaned.get("new_hmac_key") and cleaned.get("clear_hmac_key"):
             self.add_error("clear_hmac_key", "Either set a key or clear it.")
+        if cleaned.get("new_metrics_login") and cleaned.get("clear_metrics_login"):
+            self.add_error("clear_metrics_login", "Either set a login or clear it.")
         return cleaned
 
+    def clean_new_metrics_login(self) -> str:
+        """A name and a password."""
+        login: str = self.cleaned_data["new_metrics_login"]
+        if login and (":" not in login or not login.isprintable()):
+            raise ValidationError("Give it as user:password.")
+        return login
+
     def save(self, commit: bool = True) -> Source:
-        """Seal the key before the row is written."""
+        """Seal key and login before the row is written."""
+        if self.cleaned_data.get("clear_metrics_login"):
+            self.instance.metrics_login = ""
+        elif self.cleaned_data.get("new_metrics_login"):
+            self.instance.metrics_login = self.cleaned_data["new_metrics_login"]
         if self.cleaned_data.get("clear_hmac_key"):
             self.instance.hmac_key = ""
         elif self.cleaned_data.get("new_hmac_key"):
@@ -126,6 +151,7 @@ class SourceAdmin(StandardAdmin):
         ("Now", {"fields": (("state", "last_event_at"), ("signed", "created_at"))}),
         ("Which IP sent", {"fields": ("ip_map",)}),
         ("Signed bodies", {"fields": ("new_hmac_key", "clear_hmac_key")}),
+        ("The server's own counters", {"fields": ("metrics_url", "new_metrics_login", "clear_metrics_login")}),
         ("Notes", {"fields": ("notes",)}),
     )
 
@@ -136,9 +162,10 @@ class SourceAdmin(StandardAdmin):
         return sources
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A new source has no state yet; a viewer is not asked for a key."""
+        """A new source has no state yet; a viewer is not asked for secrets."""
         fieldsets = list(super().get_fieldsets(request, obj))
-        hidden = {"Now"} if obj is None else set() if self.has_change_permission(request, obj) else {"Signed bodies"}
+        secrets = {"Signed bodies", "The server's own counters"}
+        hidden = {"Now"} if obj is None else set() if self.has_change_permission(request, obj) else secrets
         return [entry for entry in fieldsets if entry[0] not in hidden]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

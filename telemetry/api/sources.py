@@ -34,7 +34,7 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
         required=False,
         allow_blank=True,
         min_length=16,
-        max_length=200,
+        max_length=1000,
         help_text="Key that bodies are signed with (X-Signature); empty: no signature is asked for. Never shown again.",
     )
     signed = serializers.SerializerMethodField(help_text="Whether bodies must be signed.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -20,16 +20,31 @@ T = TypeVar("T")
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
+Parsed = Event | Sequence[Event] | None
+Parse = Callable[[bytes, datetime], Parsed]
+
+
 @dataclass(frozen=True, slots=True)
 class Parser:
     """A format: its name, and how one event of it is read.
 
-    `parse` gets the JSON text of one event and the receive time. It returns None for a kind of event that is known but
-    says nothing about delivery; it raises ParseError for one that cannot be taken.
+    `parse` gets the JSON text of one event and the receive time. It returns what happened, several events where one
+    record speaks of several recipients, and None for a kind of record that says nothing about delivery; it raises
+    ParseError for one that cannot be taken.
     """
 
     name: str
-    parse: Callable[[bytes, datetime], Event | None]
+    parse: Parse
+    with_ip_map: Callable[[Mapping[str, str]], Parse] | None = None
+    """For formats that may name the sending IP instead of giving it: `parse` with a source's IP mapping."""
+
+    def events(self, raw: bytes, now: datetime, ip_map: Mapping[str, str]) -> Sequence[Event]:
+        """What one record says, read with the source's IP mapping; empty when it says nothing. Raises ParseError."""
+        parse = self.with_ip_map(ip_map) if self.with_ip_map is not None and ip_map else self.parse
+        parsed = parse(raw, now)
+        if parsed is None:
+            return ()
+        return (parsed,) if isinstance(parsed, Event) else parsed
 
 
 def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
