@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from dashboard import source_views as sources
 from dashboard import views
 
 app_name = "dashboard"
@@ -11,4 +12,8 @@ urlpatterns = [
     path("overview/day", views.overview_day, name="overview-day"),
     path("ips/<str:ip>/", views.ip, name="ip"),
     path("domains/<str:domain>/", views.domain, name="domain"),
+    path("sources/", sources.source_list, name="sources"),
+    path("sources/<str:name>/", sources.source, name="source"),
+    path("sources/<str:name>/live", sources.source_live, name="source-live"),
+    path("sources/<str:name>/test", sources.source_test, name="source-test"),
 ]

@@ -42,7 +42,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     fleet = overviews.fleet(now=now)
     context = {"fleet": fleet, "day": overviews.day(now=now), "base_url": request.build_absolute_uri("/").rstrip("/")}
-    return _page(request, "dashboard/overview.html", "Sending IPs and domains", context)
+    return show_page(request, "dashboard/overview.html", "Sending IPs and domains", context)
 
 
 @staff_page
@@ -52,13 +52,13 @@ def overview_fleet(request: HttpRequest) -> HttpResponse:
         "fleet": overviews.fleet(now=timezone.now()),
         "base_url": request.build_absolute_uri("/").rstrip("/"),
     }
-    return _part(request, "dashboard/parts/fleet.html", context)
+    return show_part(request, "dashboard/parts/fleet.html", context)
 
 
 @staff_page
 def overview_day(request: HttpRequest) -> HttpResponse:
     """The chart of the day, fetched anew every half minute."""
-    return _part(request, "dashboard/parts/day.html", {"day": overviews.day(now=timezone.now())})
+    return show_part(request, "dashboard/parts/day.html", {"day": overviews.day(now=timezone.now())})
 
 
 @staff_page
@@ -67,13 +67,13 @@ def ip(request: HttpRequest, ip: str) -> HttpResponse:
     try:
         address = clean.ip(ip, "ip")
     except ParseError:
-        return _not_found(request, f"“{ip}” is not an IP address.")
+        return not_found(request, f"“{ip}” is not an IP address.")
     if address != ip:
         return redirect("dashboard:ip", ip=address)
     page = ips.ip_page(address, now=timezone.now())
     if page is None:
-        return _not_found(request, f"No mail from {address} has been reported yet.")
-    return _page(request, "dashboard/ip.html", f"IP {address}", {"page": page})
+        return not_found(request, f"No mail from {address} has been reported yet.")
+    return show_page(request, "dashboard/ip.html", f"IP {address}", {"page": page})
 
 
 @staff_page
@@ -82,17 +82,19 @@ def domain(request: HttpRequest, domain: str) -> HttpResponse:
     try:
         name = clean.domain(domain, "domain")
     except ParseError:
-        return _not_found(request, f"“{domain}” is not a domain name.")
+        return not_found(request, f"“{domain}” is not a domain name.")
     if name != domain:
         return redirect("dashboard:domain", domain=name)
     page = domains.domain_page(name, now=timezone.now())
     if page is None:
         message = f"{name} has no score yet. A domain gets one within five minutes of its first delivery or bounce."
-        return _not_found(request, message)
-    return _page(request, "dashboard/domain.html", f"Domain {name}", {"page": page})
+        return not_found(request, message)
+    return show_page(request, "dashboard/domain.html", f"Domain {name}", {"page": page})
 
 
-def _page(request: HttpRequest, template: str, title: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+def show_page(
+    request: HttpRequest, template: str, title: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
     """A whole page in the admin's frame."""
     frame = {**admin.site.each_context(request), "title": title}
     response = render(request, template, {**frame, **context}, status=status)
@@ -101,12 +103,13 @@ def _page(request: HttpRequest, template: str, title: str, context: dict[str, An
     return response
 
 
-def _part(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+def show_part(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
     """A part of a page, without the frame."""
     response = render(request, template, context)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _not_found(request: HttpRequest, message: str) -> HttpResponse:
-    return _page(request, "dashboard/not_found.html", "Not found", {"message": message}, status=404)
+def not_found(request: HttpRequest, message: str) -> HttpResponse:
+    """A page that says what there is nothing of."""
+    return show_page(request, "dashboard/not_found.html", "Not found", {"message": message}, status=404)

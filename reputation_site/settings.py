@@ -50,6 +50,7 @@ MAX_EVENTS_PER_REQUEST = env.integer("GS_MAX_EVENTS_PER_REQUEST", 20_000, minimu
 RECIPIENTS_OF_FAILURES = env.choice("GS_RECIPIENTS_OF_FAILURES", "full", ("full", "hashed", "domain"))
 RECIPIENTS_OF_DELIVERIES = env.choice("GS_RECIPIENTS_OF_DELIVERIES", "domain", ("full", "hashed", "domain"))
 SELF_TEST_API = env.boolean("GS_SELF_TEST_API", True)  # the scenarios over HTTP; they always need an admin
+ALLOW_PRIVATE_URLS = env.boolean("GS_ALLOW_PRIVATE_URLS", False)  # addresses typed in may lie in private networks
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- databases -------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ DEFAULTS = (
     Kept("events_failing", "Raw events: bounces and complaints", 90 * DAY),
     # The longest retry we know of is a durable log hook that gives up after seven days.
     Kept("receipts", "Dedup receipts and states of deferred messages", 7 * DAY, 7 * DAY),
-    Kept("rejected", "Rejected events", 30 * DAY),
+    Kept("rejected", "Rejected events, mails that are no report", 30 * DAY),
     Kept("counters_minute", "Counters by minute", timedelta(hours=48), timedelta(hours=26)),
     Kept("counters_hour", "Counters by hour", 90 * DAY, 2 * DAY),
     Kept("counters_day", "Counters by day", 730 * DAY),
@@ -103,7 +103,10 @@ def _plan(now: datetime) -> dict[str, list[tuple[str, str, list[Any]]]]:
             older("sendingevent", "occurred_at", "events_failing", "type IN ('bounce', 'complaint') AND ")
         ],
         "receipts": [older("receipt", "received_at", "receipts"), older("messagestate", "updated_at", "receipts")],
-        "rejected": [older("rejectedevent", "received_at", "rejected")],
+        "rejected": [
+            older("rejectedevent", "received_at", "rejected"),
+            older("unknownreport", "received_at", "rejected"),
+        ],
         "volumes": [older("volumereport", '"end"', "volumes")],
         "counters_minute": counters("minute", minutes),
         "counters_hour": counters("hour", floor_hour(now - keeps("counters_hour"))),

@@ -7,6 +7,7 @@ and the workers find it in their environment.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from tests.servers import Postgres
 
 _SERVER: list[Postgres] = []
+_FOLDERS: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,7 +31,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
     """Point the settings at a temporary data folder and the chosen database."""
     for name in [name for name in os.environ if name.startswith("GS_")]:
         del os.environ[name]
-    os.environ.setdefault("TESTS_DATA_DIR", tempfile.mkdtemp(prefix="gs-tests-"))
+    if "TESTS_DATA_DIR" not in os.environ:
+        os.environ["TESTS_DATA_DIR"] = tempfile.mkdtemp(prefix="gs-tests-")
+        _FOLDERS.append(os.environ["TESTS_DATA_DIR"])
     chosen = parser.parse_known_args(args).db
     if chosen == "postgres":
         if "TESTS_DATABASE_URL" not in os.environ:
@@ -43,7 +47,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
 
 @pytest.hookimpl(wrapper=True)
 def pytest_unconfigure(config: pytest.Config) -> Generator[None, Any, None]:
-    """Stop the server that this process started."""
+    """Stop the server that this process started and remove its folder."""
     yield
     for server in _SERVER:
         server.stop()
+    for folder in _FOLDERS:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -14,8 +14,8 @@ from dashboard.queries import HourOfTraffic
 from dashboard.words import StatusWord, code_word, issue_word, plain, provider_title, status_word
 from reputation.domain.policy import percent
 from reputation.models import AuditEntry, IpStanding, SendingIP
+from telemetry.causes import cause_of_code
 from telemetry.counters import last_minutes
-from telemetry.domain.reply import cause_of
 
 REFUSALS_SHOWN = 40
 FAILURES_SHOWN = 20
@@ -150,7 +150,7 @@ def _standing(row: IpStanding, now: datetime) -> StandingNow:
         is_former=now - row.window_end > FORMER_AFTER,
         policy_revision=row.policy_revision,
         codes=tuple(
-            CodeCount(code_word(code), plain(cause_of(code)), count)
+            CodeCount(code_word(code), plain(cause_of_code(code)), count)
             for code, count in sorted(row.counts_by_code.items(), key=lambda item: (-item[1], item[0]))
         ),
         recommendations=tuple(row.recommendations),

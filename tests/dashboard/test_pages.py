@@ -163,7 +163,7 @@ def test_the_ip_page_says_why_what_next_and_what_was_answered(staff: Client, sou
         "Take this IP out of rotation",
         "20 of 400 sent",
         "major: gmail.com, outlook.com",
-        "Google (Gmail and Workspace) 5.7.1 refused 12",
+        "Google (Gmail and Workspace) 5.7.1 content 12",
         "Blocked &lt;b&gt;as spam&lt;/b&gt;",
         "Status changed: ● healthy → ■ quarantine by automated",
     ):

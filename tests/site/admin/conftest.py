@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -26,10 +27,16 @@ from telemetry.domain.event import Event
 from telemetry.domain.vocab import EventType
 from telemetry.ingest import record_batch
 from telemetry.models import (
+    CompletenessReading,
     FollowedFile,
     Lease,
+    MetricsWatch,
     PostfixQueueEntry,
     Source,
+    StalwartConnect,
+    StalwartHeld,
+    UnknownReport,
+    UnusedEventType,
     VolumeReport,
 )
 from telemetry.parsers.documented import DOCUMENTED
@@ -103,9 +110,16 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
         )
         Lease.objects.create(name=f"task{number}", last_started_at=now, last_finished_at=now)
         FollowedFile.objects.create(source=source, path=f"/var/log/mail{number}.log")
+        MetricsWatch.objects.get_or_create(source=source)
+        CompletenessReading.objects.create(source=source, start=now - timedelta(hours=number + 1), end=now)
         PostfixQueueEntry.objects.create(
             source=source, queue_id=f"Q{number}", last_seen=now, sender="a@sender.example", attempts={"b@c.example": 1}
         )
+        held = {"source": source, "span": str(2**63 + number), "received_at": now}
+        StalwartConnect.objects.create(id=uuid.uuid4(), local_ip=ip, occurred_at=now, **held)
+        StalwartHeld.objects.create(id=uuid.uuid4(), outcome="{}", due_at=now, **held)
+        UnusedEventType.objects.create(source=source, name=f"queue.event-{number}", count=3)
+        UnknownReport.objects.create(source=source, digest=f"{number:064x}", why="no report in it", raw="Hello", size=5)
         Group.objects.create(name=f"group{number}")
         pool = Pool.objects.create(name=f"pool{number}")
         policy = Policy.objects.create(pool=pool)
