@@ -68,10 +68,10 @@ fmt: setup-dev ## Put the code into shape
 test: lint test-sqlite test-postgres ## Everything CI asks for, on both databases
 
 test-sqlite: setup-dev ## The suite on SQLite
-	$(BIN)/python -m pytest --db=sqlite $(PYTEST)
+	$(BIN)/python -m pytest --db=sqlite -n 2 $(PYTEST)
 
 test-postgres: setup-dev ## The suite on a real PostgreSQL
-	$(BIN)/python -m pytest --db=postgres -m "not one_database" $(PYTEST)
+	$(BIN)/python -m pytest --db=postgres -n 2 -m "not one_database" $(PYTEST)
 
 clean: ## Remove the environment and the caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

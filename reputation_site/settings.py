@@ -14,7 +14,6 @@ from reputation_site.data_folder import kept_secret, socket_path
 from reputation_site.env import Env, database_from_url
 from reputation_site.schedule import BEAT_SCHEDULE
 
-
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env(os.environ)
 

@@ -3,7 +3,6 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import telemetry.models.sources
 from django.db import migrations, models
 
 
