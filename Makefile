@@ -13,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # Extra words for both test runs, for example `make test PYTEST="-x -k standing"`.
 PYTEST ?=
 
-.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres clean
+.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ test-sqlite: setup-dev ## The suite on SQLite
 
 test-postgres: setup-dev ## The suite on a real PostgreSQL
 	$(BIN)/python -m pytest --db=postgres -n 2 -m "not one_database" $(PYTEST)
+
+bench: setup-dev ## Speed on both databases, beside raw limits in the same run (BENCH="--quick ingest" for less)
+	$(BIN)/python -m bench $(BENCH)
 
 clean: ## Remove the environment and the caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

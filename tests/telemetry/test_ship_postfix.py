@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from telemetry.domain.event import Event
@@ -34,6 +35,13 @@ from tests.telemetry.crowd import start
 from tests.telemetry.postfix_traffic import NAMES, count, log_of
 from tests.telemetry.test_follow_postfix import delivery, recorded
 from tests.telemetry.test_log_files import Writer
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_of_an_earlier_test() -> None:
+    """A shipper's machine has no database: whatever an earlier test left open must not be there either."""
+    connection.close()
+
 
 IPS = [word for name, address in NAMES.items() for word in ("--ip", f"{name}={address}")]
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
