@@ -13,6 +13,7 @@ from django.forms.models import model_to_dict
 
 from reputation.domain import policy as domain
 from reputation.models import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
+from telemetry import mailbox_providers
 
 NUMBERS = tuple(field.name for field in Policy._meta.fields if field.name not in ("id", "pool", "revision"))
 
@@ -51,7 +52,9 @@ def rulebook() -> Rulebook:
             tier_of={code: domain.Tier(tier) for code, tier in CodeTier.objects.values_list("code", "tier")},
             minimum={domain.Tier(tier): least for tier, least in TierMinimum.objects.values_list("tier", "minimum")},
         ),
-        majors=domain.MajorProviders(dict(MajorProviderDomain.objects.values_list("domain", "provider"))),
+        majors=domain.MajorProviders(
+            dict(MajorProviderDomain.objects.values_list("domain", "provider")), mailbox_providers.families()
+        ),
     )
 
 

@@ -174,6 +174,8 @@ class MajorProviders:
     """The recipient domains whose refusals weigh most, and who runs each."""
 
     provider_of: Mapping[str, str] = field(default_factory=lambda: _DEFAULT_MAJORS)
+    family_of: Mapping[str, str] = field(default_factory=dict)
+    """The company behind a mailbox provider's id where they differ: microsoft_365 is microsoft's."""
 
     def name(self, recipient_domain: str, provider: str, by: Literal["domain", "provider"]) -> str | None:
         """Under which name a refusal counts as a major provider's; None when it is nobody major's.
@@ -186,7 +188,8 @@ class MajorProviders:
             return recipient_domain if listed is not None else None
         if listed is not None:
             return listed
-        return provider if provider in self.provider_of.values() else None
+        family = self.family_of.get(provider, provider)
+        return family if family in self.provider_of.values() else None
 
 
 def percent(ratio: Fraction | Decimal, places: int = 2) -> str:

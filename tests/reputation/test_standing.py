@@ -200,3 +200,15 @@ def test_a_failures_only_source_is_never_scored_down(source: Source, make_event:
     record_batch(source, refusals(make_event, 50), now=NOON)
     score_senders(now=NOON)
     assert scores() == {"good.example": None}
+
+
+def test_by_provider_a_hosted_domain_counts_as_its_company_and_two_of_one_company_once(
+    source: Source, make_event: Make, operator: User
+) -> None:
+    policy = Policy.objects.get(pool__is_default=True)
+    change_policy(policy, {"count_major_by": "provider"}, user=operator, reason="companies, not domains")
+    hosted = {"mx_host": "company-example.mail.protection.outlook.com"}
+    refused = refusals(make_event, 10, "company.example", **hosted) + refusals(make_event, 10, "hotmail.com")
+    record_batch(source, deliveries(make_event, 380) + refused, now=NOON)
+    score_ips(now=NOON)
+    assert IpStanding.objects.get().major_providers == ["microsoft"]
