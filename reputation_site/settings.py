@@ -224,7 +224,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_SUBHEADER": "All times are UTC",
-    "SIDEBAR": {"navigation": "reputation.admin.navigation.sidebar"},
+    "SIDEBAR": {"navigation": "reputation_site.navigation.navigation"},
 }
 # Dates as 2026-11-20 12:00:05, which every operator reads the same way.
 FORMAT_MODULE_PATH = ["reputation_site.formats"]

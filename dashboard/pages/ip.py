@@ -12,7 +12,7 @@ from dashboard.pages.overview import FORMER_AFTER
 from dashboard.pages.parts import Change, Failure, Figure, OverrideNote, ScoreLine, last_failures
 from dashboard.queries import HourOfTraffic
 from dashboard.words import StatusWord, code_word, issue_word, plain, provider_title, status_word
-from reputation.domain.policy import percent
+from reputation.domain.policy import Status, percent
 from reputation.models import AuditEntry, IpStanding, SendingIP
 from telemetry.causes import cause_of_code
 from telemetry.counters import last_minutes
@@ -137,7 +137,7 @@ def _standing(row: IpStanding, now: datetime) -> StandingNow:
         status=status_word(row.status),
         automatic=status_word(row.automatic_status),
         why=row.why,
-        issue=issue_word(row.issue_type),
+        issue=issue_word(row.issue_type) if row.status != Status.HEALTHY else "",
         since=row.since,
         sent=row.total_sent,
         sent_definition=str(row.metadata.get("sent_definition", "")),

@@ -156,7 +156,7 @@ def _ip_row(row: IpStanding, override: Override | None, label: str, now: datetim
         ratio=row.rejection_ratio,
         since=row.since,
         why=row.why,
-        issue=issue_word(row.issue_type),
+        issue=issue_word(row.issue_type) if row.status != Status.HEALTHY else "",
         last_window=row.window_end if now - row.window_end > FORMER_AFTER else None,
         override=OverrideNote.of(override, row.automatic_status) if override else None,
     )

@@ -15,6 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from reputation.models import IpStanding
+from reputation.scores import score_senders
 from reputation_site.demo.cast import BAD_IP, CAST
 from reputation_site.demo.feed import Feed, wait_for
 from reputation_site.demo.reporter import RefusedError, Reporter
@@ -79,6 +80,8 @@ def _feed(seed: int) -> None:
         played = feed.play_the_past()
         say(f"{played.events:,} events in {played.seconds:.0f} s. Judging them …\n")
         judged = wait_for(_is_judged, within=timedelta(seconds=30))
+        # Scores come every five minutes; a newcomer should not have to wait for the first ones.
+        score_senders(now=timezone.now())
         for line in _standings() if judged else ["Not judged yet; have a look at the console."]:
             say(f"  {line}\n")
         say(f"From now on mail goes on as it happens, until Ctrl-C. Have a look: {base_url()}/\n")

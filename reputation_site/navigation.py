@@ -1,0 +1,22 @@
+"""The side bar of every page: the console's pages first, then what the admin has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from reputation.admin.navigation import sidebar
+
+# Title, symbol (Material Symbols), name of the URL.
+_PAGES = (("Overview", "monitoring", "dashboard:overview"), ("Set-up of sources", "cable", "dashboard:sources"))
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Groups with their items, as unfold draws them; the console's pages are for all staff."""
+    pages = [
+        {"title": title, "icon": symbol, "link": reverse(name), "active": request.path == reverse(name)}
+        for title, symbol, name in _PAGES
+    ]
+    return [{"title": "Console", "separator": False, "collapsible": False, "items": pages}, *sidebar(request)]
