@@ -34,11 +34,6 @@ def ceil_to(moment: datetime, step: timedelta) -> datetime:
     return moment + (_EPOCH - moment) % step
 
 
-def floor_to(moment: datetime, step: timedelta) -> datetime:
-    """The last bucket border of that step at or before this moment."""
-    return moment - (moment - _EPOCH) % step
-
-
 @lru_cache(maxsize=100_000)
 def cell_key(bucket: datetime, *parts: str | int) -> uuid.UUID:
     """The primary key of a counter cell: minutes since 1970 in 32 bits, then 96 bits of a digest of its dimensions.
