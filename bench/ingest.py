@@ -109,7 +109,7 @@ def main() -> None:
             now = timezone.now()
             rows = [(uuid.uuid4(), *_row(source.pk, Classified(event, "google", ""), now)) for event in made]
             if not sql.on_postgres():
-                rows = [tuple(sql._for_sqlite(value) for value in row) for row in rows]
+                rows = [tuple(sql.for_sqlite(value) for value in row) for row in rows]
             limit.append(per_second([rows[start : start + size] for start in range(0, count, size)], raw, count))
             ours.append(per_second(batches, lambda batch: record_batch(source, batch, now=timezone.now()), count))
         middle, most = statistics.median(ours), statistics.median(limit)

@@ -74,7 +74,7 @@ DATABASES: dict[str, dict[str, Any]] = {
             "OPTIONS": {
                 "connect_timeout": 5,
                 "application_name": "good-standing",
-                # The few statements of telemetry/sql.py are prepared at once: planning costs more than running them.
+                # The few statements of telemetry/sql are prepared at once: planning costs more than running them.
                 "prepare_threshold": 0,
             },
         },

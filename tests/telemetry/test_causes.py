@@ -404,14 +404,14 @@ def test_every_writer_takes_the_cells_in_the_order_of_their_keys(
         source, [bounce(make_event, str(number), f"550 5.7.1 x{number % 3} moon") for number in range(9)], now=NOON
     )
     taken: list[tuple[str, list[Any]]] = []
-    real = sql._insert
+    real = sql.insert_rows
 
     def watch(table: str, columns: Any, rows: Any, conflict: str = "") -> None:
         rows = list(rows)
         taken.append((table, [row[0] for row in rows]))
         real(table, columns, rows, conflict)
 
-    monkeypatch.setattr(sql, "_insert", watch)
+    monkeypatch.setattr("telemetry.sql.writing.insert_rows", watch)
     a_rule(text="moon")
     reclassify.reclassify(now=NOON)
     mine = [keys for table, keys in taken if table.startswith("telemetry_refusal")]
