@@ -13,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # Extra words for both test runs, for example `make test PYTEST="-x -k standing"`.
 PYTEST ?=
 
-.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres bench fuzz clean
+.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres bench fuzz torture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,10 +76,13 @@ test-postgres: setup-dev ## The suite on a real PostgreSQL
 bench: setup-dev ## Speed on both databases, beside raw limits in the same run (BENCH="--quick ingest" for less)
 	$(BIN)/python -m bench $(BENCH)
 
-fuzz: setup-dev ## Every parser against mutated input, side by side (FUZZ_SECONDS=600 each)
-	@for name in documented generic kumomta postfix powermta report_mail stalwart; do \
-		GS_DATA_DIR=$$(mktemp -d) $(BIN)/python -m tests.fuzz $$name --seconds $${FUZZ_SECONDS:-600} & pids="$$pids $$!"; \
-	done; failed=0; for pid in $$pids; do wait $$pid || failed=1; done; exit $$failed
+fuzz: setup-dev ## Every parser against hostile input, by coverage and by schema, two at a time (FUZZ_SECONDS=600 each)
+	@for name in $$($(BIN)/python -c "from tests.fuzz.seeds import NAMES; print(*NAMES)"); do \
+		for engine in atheris hypothesis; do echo "$$name --engine $$engine"; done; \
+	done | GS_DATA_DIR=$$(mktemp -d) xargs -P 2 -L 1 $(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-600}
+
+torture: setup-dev ## Kill, stop and starve every part under load, on both databases (TORTURE="--quick" for less)
+	$(BIN)/python -m tests.torture $(TORTURE)
 
 clean: ## Remove the environment and the caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

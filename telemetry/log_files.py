@@ -149,7 +149,7 @@ class LogFile:
         if following is None:
             return None
         # A rotation renames several files, one after the other; what was seen half-way is not to be relied on.
-        if following.identity != named[path] or named != self._named() or not (newer or following.size):
+        if following.identity != named.get(path) or named != self._named() or not (newer or following.size):
             following.close()
             return None
         return following

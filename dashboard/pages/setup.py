@@ -181,6 +181,11 @@ def _report_mail(source: Source, base_url: str, now: datetime) -> tuple[Step, ..
             "Or read a mailbox where it lies:",
             f"python manage.py read_reports ~/Maildir --source {shlex.quote(source.name)}",
         ),
+        Step(
+            "Do not count a refusal twice: where your mail server’s own log or webhook is connected too, what it was "
+            "refused is known already. Hand in complaints and the bounces that other servers send later, but not the "
+            "notices (DSNs) of your own server."
+        ),
     )
 
 

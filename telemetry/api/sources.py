@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.shortcuts import get_object_or_404
@@ -27,7 +28,7 @@ _ONCE = {"Cache-Control": "no-store"}
 
 
 class SourceSerializer(serializers.ModelSerializer[Source]):
-    """A source. Its signing key can be set and cleared but never read."""
+    """A source. Its signing key and the login of its metrics page can be set and cleared but never read."""
 
     hmac_key = serializers.CharField(
         write_only=True,
@@ -38,6 +39,15 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
         help_text="Key that bodies are signed with (X-Signature); empty: no signature is asked for. Never shown again.",
     )
     signed = serializers.SerializerMethodField(help_text="Whether bodies must be signed.")
+    metrics_login = serializers.CharField(
+        write_only=True,
+        required=False,
+        allow_blank=True,
+        max_length=200,
+        help_text="user:password, where the metrics page asks for it (Basic); empty: it asks for none. Never shown "
+        "again. A metrics page on another host forgets the login unless one comes with it.",
+    )
+    has_metrics_login = serializers.SerializerMethodField(help_text="Whether a login for the metrics page is set.")
 
     class Meta:
         model = Source
@@ -52,6 +62,9 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
             "is_active",
             "signed",
             "hmac_key",
+            "metrics_url",
+            "metrics_login",
+            "has_metrics_login",
             "last_event_at",
             "created_at",
             "notes",
@@ -61,6 +74,10 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
     def get_signed(self, source: Source) -> bool:
         """Whether a key is set; the key itself stays sealed."""
         return bool(source.hmac_key_sealed)
+
+    def get_has_metrics_login(self, source: Source) -> bool:
+        """Whether a login is set; the login itself stays sealed."""
+        return bool(source.metrics_login_sealed)
 
     def to_internal_value(self, data: Any) -> Any:
         """The checked fields; an unknown one is refused."""
@@ -73,12 +90,21 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
             raise serializers.ValidationError("This kind belongs to the self-test.")
         return value
 
+    def validate_metrics_login(self, value: str) -> str:
+        """A name and a password."""
+        if value and (":" not in value or not value.isprintable()):
+            raise serializers.ValidationError("Give it as user:password.")
+        return value
+
     def create(self, validated_data: dict[str, Any]) -> Source:
-        """Make the source with its key sealed."""
+        """Make the source with its secrets sealed."""
         return self.update(Source(), validated_data)
 
     def update(self, instance: Source, validated_data: dict[str, Any]) -> Source:
-        """Set what was given; the key is sealed on its way."""
+        """Set what was given; secrets are sealed on their way."""
+        # Whoever may change the address but knows no password must not have it sent to a host of their choice.
+        if _origin(validated_data.get("metrics_url", instance.metrics_url)) != _origin(instance.metrics_url):
+            instance.metrics_login = ""
         for name, value in validated_data.items():
             setattr(instance, name, value)
         instance.save()
@@ -284,6 +310,11 @@ def _shown_once(clear: str) -> Response:
     token = SourceToken.objects.get(prefix=clear.split("_")[1])
     token.token = clear  # type: ignore[attr-defined]
     return Response(NewTokenSerializer(token).data, status=status.HTTP_201_CREATED, headers=_ONCE)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
 
 
 def _was_used(source: Source) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,8 @@ from telemetry.api.webhooks import PROBLEMS, SourceView
 from telemetry.domain.errors import ParseError
 from telemetry.errors import BadBody, BodyTooLarge
 from telemetry.metrics import INGEST_SECONDS
+
+log = logging.getLogger(__name__)
 
 
 class StalwartAcceptedSerializer(AcceptedSerializer):
@@ -49,9 +52,15 @@ class StalwartWebhook(SourceView):
                 raise exceptions.UnsupportedMediaType(
                     media_type or "none", detail=f"Send application/json, not {media_type or 'nothing'}."
                 )
-            raw_events = self._split(self.body_of(request))
+            raw_events = self._split(self._whole_body(request))
             taken = stalwart.take_in(self.source_of(request), raw_events, now=timezone.now())
             return Response(taken.as_answer())
+
+    def _whole_body(self, request: Request) -> bytes:
+        try:
+            return self.body_of(request)
+        except BodyTooLarge as error:
+            raise self._larger_than("GS_MAX_BODY_BYTES", settings.MAX_BODY_BYTES, str(error.detail)) from None
 
     def _split(self, body: bytes) -> list[bytes]:
         try:
@@ -59,5 +68,15 @@ class StalwartWebhook(SourceView):
         except ParseError as error:
             raise BadBody(error.field, error.message) from None
         if len(raw_events) > settings.MAX_EVENTS_PER_REQUEST:
-            raise BodyTooLarge(f"A request may hold {settings.MAX_EVENTS_PER_REQUEST} events, not {len(raw_events)}.")
+            limit = settings.MAX_EVENTS_PER_REQUEST
+            what = f"The body holds {len(raw_events)} events; the limit is {limit}."
+            raise self._larger_than("GS_MAX_EVENTS_PER_REQUEST", limit, what)
         return raw_events
+
+    def _larger_than(self, setting: str, limit: int, what: str) -> BodyTooLarge:
+        """The refusal of a batch, which will come again as it is: it says what the operator can set."""
+        log.warning("a batch of Stalwart's is over the limit", extra={"setting": setting, "limit": limit})
+        return BodyTooLarge(
+            f"{what} Stalwart never splits a batch, and drops it when it is older than its discardAfter (5 minutes): "
+            f"raise {setting} at Good Standing and restart it, or lower the throttle of Stalwart's webhook."
+        )

@@ -16,6 +16,7 @@ from anymail.signals import AnymailTrackingEvent
 from anymail.signals import EventType as Tracked
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.core.handlers.wsgi import WSGIRequest
+from django.http.multipartparser import MultiPartParserError
 
 from telemetry.domain import clean
 from telemetry.domain.errors import ParseError
@@ -30,7 +31,7 @@ from telemetry.parsers.mail_parts import address_in
 # Anymail trusts providers to send what they document; these are what it raises when they do not.
 ODD = (
     *(ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, OverflowError, OSError),
-    *(AnymailError, SuspiciousOperation, ImproperlyConfigured),
+    *(AnymailError, SuspiciousOperation, ImproperlyConfigured, MultiPartParserError),
 )
 
 _TYPES = {

@@ -56,8 +56,9 @@ def text_at(value: object, *path: str | int) -> str:
 
 
 def _number(value: str, *, first: int = 1) -> int | None:
-    """An attempt's number counted from 1, out of one counted from `first`."""
-    return int(value) + 1 - first if value.isascii() and value.isdigit() and len(value) < 6 else None
+    """An attempt's number counted from 1, out of one counted from `first`; None where the text is none."""
+    number = int(value) + 1 - first if value.isascii() and value.isdigit() and len(value) < 6 else 0
+    return number or None
 
 
 def _amazon_ses(event: Mapping[str, Any], recipient: str) -> Facts:

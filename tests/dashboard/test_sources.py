@@ -20,6 +20,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions as until
 from selenium.webdriver.support.ui import WebDriverWait
 
 from dashboard.pages.setup import steps
@@ -183,6 +184,11 @@ def test_every_address_of_an_esp_is_one_of_ours(client: Client, source: Source) 
     assert {client.get(path).status_code for path in paths} == {200}
 
 
+def test_whoever_connects_reports_by_mail_is_told_not_to_count_a_refusal_twice(staff: Client, source: Source) -> None:
+    Source.objects.filter(pk=source.pk).update(kind="report_mail")
+    assert "not the notices (DSNs) of your own server" in text(staff, "/sources/mta-1/")
+
+
 # --- the test event ----------------------------------------------------------------------------------------------
 
 
@@ -334,7 +340,7 @@ def test_the_first_event_shows_by_itself_and_a_phone_never_scrolls_sideways(
         driver.get(f"{live_server.url}/sources/mta-1/")
         assert "No event yet." in driver.find_element(By.TAG_NAME, "main").text
         driver.find_element(By.XPATH, "//button[contains(., 'Send a test event')]").click()
-        assert "test event" in driver.find_element(By.ID, "gs-source-live").text
+        WebDriverWait(driver, 15).until(until.text_to_be_present_in_element((By.ID, "gs-source-live"), "test event"))
     with browser(tmp_path / "phone") as driver:
         log_in(driver, live_server.url, operator)
         driver.execute_cdp_cmd(

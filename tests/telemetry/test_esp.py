@@ -25,6 +25,7 @@ from telemetry.intake import replay
 from telemetry.models import RejectedEvent, SendingEvent, Source
 from telemetry.tokens import issue_token
 from tests.conftest import NOON
+from tests.telemetry.broken import unwritable_database
 
 AT = int(NOON.timestamp()) - 600
 ISO = "2026-11-20T11:50:00Z"
@@ -505,6 +506,18 @@ def test_a_good_event_is_kept_beside_a_bad_one_which_can_be_mended_and_replayed(
     assert rows("type") == ["delivery", "bounce", "defer"]
 
 
+def test_a_form_that_is_cut_off_is_refused_in_our_own_words(client: Client, password: str) -> None:
+    form, broken = "multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: " + b"x" * 2000
+    for esp in ("sparkpost", "mailgun"):
+        answer = post(client, esp, broken, token=password, content_type=form)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "body"), esp
+
+
+def test_an_attempt_that_is_numbered_nought_has_no_number(client: Client, password: str) -> None:
+    post(client, "sendgrid", [sendgrid("deferred", attempt="0")], token=password)
+    assert rows("attempt_number") == [None]
+
+
 def test_a_body_that_is_none_is_refused(client: Client, password: str) -> None:
     for esp, body in (
         ("sendgrid", b"{"),
@@ -525,19 +538,12 @@ def test_a_body_over_the_limit_is_refused(client: Client, password: str, setting
     assert post(client, "sendgrid", [sendgrid(reason="x" * 3000)], token=password).status_code == 413
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_database_that_cannot_be_written_is_answered_503_so_that_the_esp_tries_again(
-    client: Client, password: str, monkeypatch: pytest.MonkeyPatch
+    client: Client, password: str
 ) -> None:
-    from django.db import OperationalError
-
-    from telemetry import sql
-
-    def broken(*_: Any) -> None:
-        raise OperationalError("disk full")
-
-    monkeypatch.setattr(sql, "add_traffic", broken)
-    assert post(client, "sendgrid", [sendgrid()], token=password).status_code == 503
-    monkeypatch.undo()
+    with unwritable_database():
+        assert post(client, "sendgrid", [sendgrid()], token=password).status_code == 503
     assert post(client, "sendgrid", [sendgrid()], token=password).json()["duplicates"] == 0
 
 

@@ -18,6 +18,7 @@ from telemetry.models import RejectedEvent, SendingEvent, Source
 from telemetry.parsers.registry import PARSERS
 from telemetry.tokens import issue_token
 from tests.conftest import NOON
+from tests.telemetry.broken import unwritable_database
 from tests.telemetry.test_webhook import failure, post
 
 pytestmark = pytest.mark.django_db
@@ -207,21 +208,12 @@ def test_a_batch_over_the_event_limit_is_refused_whole(client: Client, token: st
     assert not SendingEvent.objects.exists()
 
 
-def test_a_database_that_cannot_be_written_is_answered_503_and_nothing_is_claimed(
-    client: Client, token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from django.db import OperationalError
-
-    from telemetry import sql
-
-    def broken(*_: Any) -> None:
-        raise OperationalError("disk full")
-
-    monkeypatch.setattr(sql, "add_traffic", broken)
-    answer = post(client, token, {"events": [failure()]})
-    assert answer.status_code == 503
-    assert int(answer["Retry-After"]) > 0
-    monkeypatch.undo()
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_cannot_be_written_is_answered_503_and_nothing_is_claimed(client: Client, token: str) -> None:
+    with unwritable_database():
+        answer = post(client, token, {"events": [failure()]})
+        assert answer.status_code == 503
+        assert int(answer["Retry-After"]) > 0
     assert post(client, token, {"events": [failure()]}).json()["duplicates"] == 0
 
 

@@ -78,6 +78,12 @@ def test_a_source_is_made_changed_and_shown(admin: Caller) -> None:
         ({"name": "mta-7", "ip_map": ["203.0.113.7"]}, "ip_map"),
         ({"name": "mta-7", "hmac_key": "short"}, "hmac_key"),
         ({"name": "mta-7", "hmac_key_sealed": "x" * 20}, "hmac_key_sealed"),
+        ({"name": "mta-7", "metrics_url": "file:///etc/passwd"}, "metrics_url"),
+        ({"name": "mta-7", "metrics_url": "https://me:secret@mail.example.com/metrics"}, "metrics_url"),
+        ({"name": "mta-7", "metrics_login": "no colon"}, "metrics_login"),
+        ({"name": "mta-7", "metrics_login": "me:two\nlines"}, "metrics_login"),
+        ({"name": "mta-7", "metrics_login_sealed": "x"}, "metrics_login_sealed"),
+        ({"name": "mta-7", "has_metrics_login": True}, "has_metrics_login"),
         ({"name": "mta-7", "last_event_at": "2026-01-01T00:00:00Z"}, "last_event_at"),
         ({}, "name"),
         ([], "body"),
@@ -100,6 +106,22 @@ def test_a_signing_key_is_taken_and_never_shown(admin: Caller) -> None:
     assert not any(key in answer.content.decode() or "sealed" in answer.content.decode() for answer in shown)
     assert Source.objects.get().hmac_key == key
     assert admin("PATCH", f"/api/sources/{made.json()['id']}", {"hmac_key": ""}).json()["signed"] is False
+
+
+def test_the_login_of_a_metrics_page_is_taken_never_shown_and_follows_no_other_host(admin: Caller) -> None:
+    page, login = "https://mail.example.com/metrics/prometheus", "standing:a password of mine"
+    made = admin("POST", "/api/sources", {"name": "mta-7", "metrics_url": page, "metrics_login": login})
+    assert (made.json()["metrics_url"], made.json()["has_metrics_login"]) == (page, True)
+    url = f"/api/sources/{made.json()['id']}"
+    shown = [made, admin("GET", "/api/sources"), admin("GET", url)]
+    assert not any("a password" in answer.content.decode() or "sealed" in answer.content.decode() for answer in shown)
+    assert admin("PATCH", url, {"metrics_url": page + "?all", "region": "fra"}).json()["has_metrics_login"] is True
+    assert Source.objects.get().metrics_login == login
+    elsewhere = {"metrics_url": "https://mail.example.com:8443/metrics"}
+    assert admin("PATCH", url, elsewhere).json()["has_metrics_login"] is False
+    assert admin("PATCH", url, {"metrics_url": page, "metrics_login": login}).json()["has_metrics_login"] is True
+    assert admin("PATCH", url, {"metrics_login": ""}).json()["has_metrics_login"] is False
+    assert admin("PATCH", url, {"metrics_url": ""}).json()["metrics_url"] == ""
 
 
 def test_a_source_that_reported_is_deactivated_and_an_unused_one_deleted(
