@@ -18,8 +18,13 @@ from tests.servers import Postgres
 
 TITLES = {
     "causes": "Causes of replies per second and core (no database is used)",
+    "cleanup": "Ingest of 20 batches of 25 events a second, alone and while a day of events is cleaned up",
+    "http": "The documented webhook over HTTP, durable; client, web processes and database on the same cores",
     "ingest": "Events per second into record_batch(), one writer, durable, beside raw rows of the same width",
+    "machines": "Several web processes where a commit waits 0.4 s for a synchronous replica (PostgreSQL only)",
+    "scale": "A scoring run and the poll with 500 sending IPs and 5,000 sending domains, median (longest) of five",
     "scoring": "One scoring run with the same 500 active IPs beside ever more stored events",
+    "storage": "Bytes on disk by kind of row, and what a day's messages come to with the retention that is kept",
     "stalwart": "Stalwart events read per second and core, beside json.loads() alone on the same bytes",
 }
 

@@ -85,6 +85,14 @@ def raw(rows: Sequence[Sequence[Any]]) -> None:
                 sqlite.executemany(f"INSERT INTO bench_raw ({names}) VALUES ({marks})", rows)
 
 
+def raw_rows(source: Source, number: int) -> list[Sequence[Any]]:
+    """That many fresh events as rows of the raw table."""
+    now = timezone.now()
+    made = events(number)
+    rows = [(uuid.uuid4(), *_row(source.pk, Classified(event, "google", ""), now)) for event in made]
+    return [tuple(map(sql.for_sqlite, row)) for row in rows] if not sql.on_postgres() else list(rows)
+
+
 def per_second(batches: Sequence[Any], work: Callable[[Any], object], count: int) -> float:
     """Events per second over all batches."""
     start = time.perf_counter()
@@ -106,10 +114,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             made = events(count)
             batches = [made[start : start + size] for start in range(0, count, size)]
-            now = timezone.now()
-            rows = [(uuid.uuid4(), *_row(source.pk, Classified(event, "google", ""), now)) for event in made]
-            if not sql.on_postgres():
-                rows = [tuple(sql.for_sqlite(value) for value in row) for row in rows]
+            rows = raw_rows(source, count)
             limit.append(per_second([rows[start : start + size] for start in range(0, count, size)], raw, count))
             ours.append(per_second(batches, lambda batch: record_batch(source, batch, now=timezone.now()), count))
         middle, most = statistics.median(ours), statistics.median(limit)

@@ -16,21 +16,21 @@ from django.conf import settings
 # How long requests that were accepted may take to finish once we were asked to stop. A client that never finishes
 # sending its body must not keep us for ever.
 FINISH_WITHIN = timedelta(seconds=30)
-# Requests that may wait for a thread, per thread; the rest stay in the kernel's queue and are not read.
-WAITING_PER_THREAD = 16
+# Requests under way beyond those that wait to be recorded: so many can be told to try again, or look at a page. The
+# rest stay in the kernel's queue and are not read.
+MORE = 1_000
 
 
 def command() -> list[str]:
     """Granian's command line."""
     return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"),
+        *(sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws"),
         *("--host", settings.LISTEN_HOST, "--port", str(settings.LISTEN_PORT)),
-        *("--workers", str(settings.WEB_WORKERS), "--blocking-threads", str(settings.WEB_THREADS)),
-        *("--backpressure", str(settings.WEB_THREADS * WAITING_PER_THREAD)),
+        *("--workers", str(settings.WEB_WORKERS), "--backpressure", str(settings.INGEST_MOST_WAITING + MORE)),
         *("--workers-kill-timeout", str(int(FINISH_WITHIN.total_seconds()))),
         # Granian has a format of its own; what it does every day is not worth breaking ours.
         *("--log-level", "debug" if settings.LOG_LEVEL == "DEBUG" else "error"),
-        "reputation_site.wsgi:application",
+        "reputation_site.asgi:application",
     ]
 
 

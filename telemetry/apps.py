@@ -14,6 +14,8 @@ class TelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         """Keep the tables that come filled complete, and believed anew after an edit."""
+        from telemetry import checks  # noqa: F401 - registers them
+
         post_migrate.connect(_ensure_policies, sender=self)
         post_save.connect(_policy_saved, sender=self.get_model("RetentionPolicy"))
         for signal in (post_save, post_delete):
@@ -22,6 +24,9 @@ class TelemetryConfig(AppConfig):
 
 
 def _ensure_policies(**_: Any) -> None:
+    from django.utils import timezone
+
+    from telemetry import partitions
     from telemetry.causes import ensure_rules
     from telemetry.mailbox_providers import ensure_providers
     from telemetry.retention import ensure_policies
@@ -29,6 +34,7 @@ def _ensure_policies(**_: Any) -> None:
     ensure_policies()
     ensure_providers()
     ensure_rules()
+    partitions.create_ahead(now=timezone.now())
 
 
 def _policy_saved(**_: Any) -> None:

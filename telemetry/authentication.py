@@ -66,9 +66,14 @@ def signature_is_right(source: Source, signature: str, body: bytes) -> bool:
     return hmac.compare_digest(expected, signature.strip())
 
 
-def _bearer(request: Request) -> str | None:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+def bearer_of(authorization: str) -> str | None:
+    """The token of an Authorization header, None when it is of another scheme."""
+    scheme, _, value = authorization.partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None
+
+
+def _bearer(request: Request) -> str | None:
+    return bearer_of(request.headers.get("Authorization", ""))
 
 
 def _basic_password(request: Request) -> str | None:

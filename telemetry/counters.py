@@ -25,9 +25,9 @@ ROLLUP_STEP = timedelta(minutes=15)
 
 
 def horizons(now: datetime) -> Horizons:
-    """Where a bucket counts at this moment. Call it with the counting lock held: the mark must not move meanwhile."""
+    """Where a bucket counts at this moment; the roll-up's mark stays where it is until the transaction ends."""
     return Horizons(
-        rolled_up_to=rolled_up_to(),
+        rolled_up_to=sql.mark_for_counting(),
         minutes_from=now - keeps("counters_minute"),
         hours_from=floor_hour(now - keeps("counters_hour")),
         days_from=floor_day(now - keeps("counters_day")),

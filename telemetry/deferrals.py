@@ -10,29 +10,33 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from telemetry import sql
-from telemetry.domain.event import message_key
+from telemetry.domain.event import Event, message_key
 from telemetry.domain.fold import Classified, TrafficCell, traffic_cell
 from telemetry.domain.vocab import UNKNOWN_IP, EventType
 
 
-def superseded_cells(source_id: int, items: Sequence[Classified], now: datetime) -> list[TrafficCell]:
+def superseded_cells(by_source: Mapping[int, Sequence[Classified]], now: datetime) -> list[TrafficCell]:
     """The minute cells that hold a deferral attempt which these new events show not to stand; one entry per attempt."""
     by_message: dict[uuid.UUID, list[Classified]] = defaultdict(list)
-    for item in items:
-        if _concerns(item):
-            by_message[message_key(source_id, item.event)].append(item)
+    source_of: dict[uuid.UUID, int] = {}
+    for source_id, items in by_source.items():
+        for item in items:
+            if concerns(item.event):
+                key = message_key(source_id, item.event)
+                by_message[key].append(item)
+                source_of[key] = source_id
     if not by_message:
         return []
-    blank = (source_id, False, 0, None, UNKNOWN_IP, "", "", now)
-    known = {row[0]: row for row in sql.lock_states([(key, *blank) for key in by_message])}
+    nothing = (False, 0, None, UNKNOWN_IP, "", "", now)
+    known = {row[0]: row for row in sql.lock_states([(key, source_of[key], *nothing) for key in by_message])}
     superseded: list[TrafficCell] = []
     changed: list[tuple[object, ...]] = []
     for key, attempts in by_message.items():
-        _, _, final, latest, bucket, sending_ip, sending_domain, provider, _ = known[key]
+        _, source_id, final, latest, bucket, sending_ip, sending_domain, provider, _ = known[key]
         standing = (
             TrafficCell(bucket, sending_ip, sending_domain, provider, source_id) if latest and not final else None
         )
@@ -56,9 +60,11 @@ def superseded_cells(source_id: int, items: Sequence[Classified], now: datetime)
     return superseded
 
 
-def _concerns(item: Classified) -> bool:
-    """A deferral of a numbered message, or the outcome of one that was tried before (a first one had no deferral)."""
-    event = item.event
+def concerns(event: Event) -> bool:
+    """Whether it is a deferral of a numbered message, or the outcome of one that was tried before.
+
+    The outcome of a first attempt has no deferral to take back.
+    """
     if not event.is_tracked or event.type is EventType.COMPLAINT:
         return False
     return event.type is EventType.DEFER or (event.attempt_number or 0) > 1

@@ -103,6 +103,16 @@ def _problem(error: Exception, response: Response) -> dict[str, Any]:
     return problem
 
 
+def problem_of(error: exceptions.APIException) -> dict[str, Any]:
+    """The body of the answer to an error that is about no field."""
+    return {
+        "type": "about:blank",
+        "title": _title(error),
+        "status": error.status_code,
+        "detail": str(error.detail),
+    }
+
+
 def _title(error: Exception) -> str:
     if isinstance(error, Http404):
         return "Not found"

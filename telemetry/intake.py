@@ -1,7 +1,7 @@
 """From a request's body to recorded events: split, parse each, record the good, keep the bad.
 
-Good events never suffer from a bad neighbour: each is parsed by itself. Recording and keeping are one transaction, so
-an answer of 200 means that everything in it is stored.
+Good events never suffer from a bad neighbour: each is parsed by itself. What was recorded and what was kept is
+committed before the answer, so an answer of 200 means that everything in it is stored.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import F
 from django.utils.module_loading import import_string
 
@@ -36,6 +36,8 @@ LONGEST_PAYLOAD = 64 * 1024
 MOST_ERRORS_ANSWERED = 100
 # Rejected rows written by one statement.
 AT_ONCE = 500
+# Events recorded by one transaction: a body of ten thousand keeps neither its neighbours nor a roll-up waiting.
+AT_A_TIME = 1_000
 # Formats whose events are joined before they are recorded have a way in of their own; by name, as it imports this one.
 JOINED_BY = {"stalwart": "telemetry.stalwart.take_again"}
 
@@ -66,6 +68,14 @@ class Intake:
     duplicates: int
     ignored: int
     rejections: tuple[Rejection, ...]
+
+    def __add__(self, other: Intake) -> Intake:
+        return Intake(
+            self.recorded + other.recorded,
+            self.duplicates + other.duplicates,
+            self.ignored + other.ignored,
+            self.rejections + other.rejections,
+        )
 
     def as_answer(self) -> dict[str, Any]:
         """The documented answer. `processed` counts every event that is stored, known before or not."""
@@ -113,23 +123,67 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, name: str) -> Any:
         raise ParseError("body", "is nested too deeply") from None
 
 
-def take_in(source: Source, parser: Parser, raw_events: Sequence[bytes], *, now: datetime) -> Intake:
-    """Parse, record and keep what cannot be recorded; all in one transaction. Raises the database's errors."""
-    events: list[Event] = []
-    rejections: list[Rejection] = []
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the events of a body say: events to record, how many say nothing, and those that cannot be taken."""
+
+    events: list[Event]
+    ignored: int
+    rejections: list[Rejection]
+
+
+def read(
+    parser: Parser, raw_events: Sequence[bytes], *, ip_map: Mapping[str, str], now: datetime, first: int = 0
+) -> Reading:
+    """Parse each event by itself. `first` is the place of the first one in its body."""
+    reading = Reading([], 0, [])
     ignored = 0
-    for index, raw in enumerate(raw_events):
+    for index, raw in enumerate(raw_events, first):
         try:
-            found = parser.events(raw, now, source.ip_map)
+            found = parser.events(raw, now, ip_map)
         except ParseError as error:
-            rejections.append(Rejection(index, text(error.field, longest=200), text(error.message, longest=500), raw))
+            reading.rejections.append(
+                Rejection(index, text(error.field, longest=200), text(error.message, longest=500), raw)
+            )
             continue
         ignored += not found
-        events += found
+        reading.events.extend(found)
+    return replace(reading, ignored=ignored)
+
+
+def store(source: Source, parser: Parser, reading: Reading, *, now: datetime) -> Intake:
+    """Record what was read and keep what cannot be taken, in one transaction. Raises the database's errors."""
     with transaction.atomic():
-        result = record_batch(source, events, now=now) if events else BatchResult(0, 0)
-        keep_rejected(source, parser, rejections, now=now)
-    return Intake(result.recorded, result.duplicates, ignored, tuple(rejections))
+        result = record_batch(source, reading.events, now=now) if reading.events else BatchResult(0, 0)
+        keep_rejected(source, parser, reading.rejections, now=now)
+    return Intake(result.recorded, result.duplicates, reading.ignored, tuple(reading.rejections))
+
+
+def take_in(source: Source, parser: Parser, raw_events: Sequence[bytes], *, now: datetime, first: int = 0) -> Intake:
+    """Parse, record and keep what cannot be recorded, in transactions of at most AT_A_TIME events.
+
+    Raises the database's errors. What was stored before is recognised when the body is sent again.
+    """
+    taken = Intake(0, 0, 0, ())
+    for start in range(0, len(raw_events), AT_A_TIME):
+        some = raw_events[start : start + AT_A_TIME]
+        reading = read(parser, some, ip_map=source.ip_map, now=now, first=first + start)
+        try:
+            taken += store(source, parser, reading, now=now)
+        except (DataError, IntegrityError):
+            log.warning("a batch holds what the database refuses; its events are taken one by one", exc_info=True)
+            for index, raw in enumerate(some, first + start):
+                taken += _take_one(source, parser, raw, now=now, index=index)
+    return taken
+
+
+def _take_one(source: Source, parser: Parser, raw: bytes, *, now: datetime, index: int) -> Intake:
+    """Record one event; one that passed the parser and that the database refuses is kept like any other bad one."""
+    try:
+        return store(source, parser, read(parser, [raw], ip_map=source.ip_map, now=now, first=index), now=now)
+    except (DataError, IntegrityError) as error:
+        what = f"cannot be stored ({type(error).__name__})"
+        return store(source, parser, Reading([], 0, [Rejection(index, "event", what, raw)]), now=now)
 
 
 def keep_rejected(source: Source, parser: Parser, rejections: Iterable[Rejection], *, now: datetime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from telemetry.domain.vocab import EventType
 
@@ -17,6 +17,8 @@ INGEST_SECONDS = Histogram(
     "Time to answer one request that carries events.",
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
+LANE_WAITING = Gauge("webhook_requests_waiting", "Requests that wait to be recorded by this process.")
+LANE_REFUSED = Counter("webhook_requests_refused", "Requests told to try again, by why.", ["why"])
 
 
 def count_batch(kind: str, recorded: int, duplicates: int) -> None:

@@ -15,6 +15,7 @@ from django.db.models import QuerySet, Sum
 
 from telemetry.counters import last_minutes, rolled_up_to
 from telemetry.domain.cells import HOUR, ceil_to, first_key, floor_hour
+from telemetry.domain.clean import received_from
 from telemetry.domain.coverage import Report, covered_stretch
 from telemetry.domain.vocab import UNKNOWN_IP, EventType, VolumeReporting
 from telemetry.domain.window import IpWindow, Outcomes, RefusalCount
@@ -207,7 +208,9 @@ def refusals_by(
 def failures(*, start: datetime, end: datetime, **only: Any) -> QuerySet[SendingEvent]:
     """Raw failing events of a stretch for people to read, newest first; `only` narrows (sending_ip, provider, …)."""
     return (
-        SendingEvent.objects.filter(occurred_at__gte=start, occurred_at__lt=end, **only)
+        SendingEvent.objects.filter(
+            occurred_at__gte=start, occurred_at__lt=end, received_at__gte=received_from(start), **only
+        )
         .exclude(type=EventType.DELIVERY)
         .select_related("source")
         .order_by("-occurred_at", "-id")

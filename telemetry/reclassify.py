@@ -101,7 +101,6 @@ def _apply(rows: Sequence[SendingEvent], now: datetime) -> int:
     by_cause: dict[str, list[SendingEvent]] = defaultdict(list)
     for row in held:
         by_cause[wanted[row.pk]].append(row)
-    sql.lock_for_counting()
     borders = horizons(now)
     moves: dict[str, Moves] = {level: Counter() for level in _TABLES}
     for cause, members in by_cause.items():

@@ -8,7 +8,7 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from telemetry import completeness, counters, reclassify, retention, stalwart
+from telemetry import completeness, counters, partitions, reclassify, retention, stalwart
 from telemetry.turns import my_turn
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ def roll_up() -> None:
 @shared_task(name="telemetry.tasks.clean_up")
 @my_turn("clean up telemetry", lease=timedelta(minutes=30))
 def clean_up() -> None:
-    """Delete what is past its time."""
+    """Delete what is past its time, and make room for the days to come."""
+    partitions.create_ahead(now=timezone.now())
     counters.roll_up(now=timezone.now())
     removed = retention.clean_up(now=timezone.now())
     log.info("telemetry cleaned up", extra=removed)

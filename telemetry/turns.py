@@ -1,7 +1,8 @@
 """Whose turn it is: two beats or two workers do no harm, because a task works only while it holds its lease.
 
 The lease is a row taken by a conditional UPDATE. Whoever dies while holding it is followed after the lease ran out;
-the tasks are idempotent, so the follower simply does the work again.
+the tasks are idempotent, so the follower simply does the work again. One that ends later than any lease taken now could
+end was taken while a clock was wrong, and holds nobody up.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
 
@@ -20,6 +21,11 @@ from django.utils import timezone
 from telemetry.models import Lease
 
 log = logging.getLogger(__name__)
+
+# By how much the clocks of our machines may differ.
+CLOCKS_DIFFER = timedelta(minutes=1)
+# What a lease that was given back says: it is free whatever a clock says later.
+FREE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def my_turn(name: str, *, lease: timedelta) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -53,9 +59,10 @@ def _me() -> str:
 
 def _take(name: str, lease: timedelta) -> bool:
     now = timezone.now()
-    Lease.objects.get_or_create(pk=name, defaults={"held_until": now - lease})
+    Lease.objects.get_or_create(pk=name, defaults={"held_until": FREE})
+    over = models.Q(held_until__lte=now) | models.Q(held_until__gt=now + lease + CLOCKS_DIFFER)
     return bool(
-        Lease.objects.filter(pk=name, held_until__lte=now).update(
+        Lease.objects.filter(over, pk=name).update(
             held_until=now + lease, holder=_me(), last_started_at=now, runs=models.F("runs") + 1
         )
     )
@@ -63,4 +70,4 @@ def _take(name: str, lease: timedelta) -> bool:
 
 def _give_back(name: str) -> None:
     now = timezone.now()
-    Lease.objects.filter(pk=name, holder=_me()).update(held_until=now, last_finished_at=now, last_error="")
+    Lease.objects.filter(pk=name, holder=_me()).update(held_until=FREE, last_finished_at=now, last_error="")

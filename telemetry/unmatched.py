@@ -12,6 +12,7 @@ from django.utils.text import slugify
 
 from telemetry import causes
 from telemetry.domain.causes import Cause
+from telemetry.domain.clean import received_from
 from telemetry.domain.reply_text import shape_of, without_codes
 from telemetry.models import SendingEvent
 from telemetry.reclassify import REFUSED
@@ -39,8 +40,9 @@ def unmatched_replies(*, now: datetime, days: int = 7) -> list[Unmatched]:
 
     Looks at the newest 50,000 refusals.
     """
+    start = now - timedelta(days=days)
     rows = (
-        SendingEvent.objects.filter(type__in=REFUSED, occurred_at__gte=now - timedelta(days=days))
+        SendingEvent.objects.filter(type__in=REFUSED, occurred_at__gte=start, received_at__gte=received_from(start))
         .order_by("-pk")
         .values_list("provider", "smtp_code", "enhanced_code", "reply")[:MOST_READ]
     )

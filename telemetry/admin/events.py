@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 
-from telemetry.admin.filters import ExactFilter, TimeFilter
+from telemetry.admin.filters import EventTimeFilter, ExactFilter, TimeFilter
 from telemetry.admin.parts import HugeTableAdmin, ModelForm, ReadOnlyAdmin, StandardAdmin, button, column
 from telemetry.intake import replay
 from telemetry.models import RejectedEvent, SendingEvent, VolumeReport
@@ -35,7 +35,7 @@ class SendingEventAdmin(HugeTableAdmin):
         "source",
     )
     list_filter = (
-        ("occurred_at", TimeFilter),
+        ("occurred_at", EventTimeFilter),
         ("type", ChoicesDropdownFilter),
         ("source", RelatedDropdownFilter),
         ("provider", ExactFilter),

@@ -26,6 +26,7 @@ from telemetry.api.common import (
     query_of,
 )
 from telemetry.api.webhooks import EventsEndpoint, SourceView, VolumesEndpoint
+from telemetry.domain.clean import received_from
 from telemetry.domain.vocab import EventType
 from telemetry.models import SendingEvent, VolumeReport
 from telemetry.permissions import StaffReadsOperatorsWrite
@@ -133,6 +134,9 @@ class Events(StaffMayRead, EventsEndpoint):
         query = query_of(request, EventQuery)
         since = None if "to" in query else timezone.now() - SHOWN_BY_DEFAULT
         rows = between(SendingEvent.objects.select_related("source"), "occurred_at", query, since=since)
+        start = query.get("from", since)
+        if start is not None:
+            rows = rows.filter(received_at__gte=received_from(start))
         rows = equal(rows, query, ("type", "sending_ip", "sending_domain", "recipient_domain", "provider", "cause"))
         rows = with_code(rows, query.get("code"))
         if "source" in query:

@@ -29,6 +29,11 @@ def floor_day(moment: datetime) -> datetime:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+def day_number(moment: datetime) -> int:
+    """The day (UTC) that holds this moment, counted from 1970."""
+    return (moment - _EPOCH) // DAY
+
+
 def ceil_to(moment: datetime, step: timedelta) -> datetime:
     """The first bucket border of that step at or after this moment."""
     return moment + (_EPOCH - moment) % step

@@ -176,3 +176,11 @@ def moment(value: datetime | str | int | float, field: str, *, now: datetime) ->
     if found - now > FUTURE_TOLERANCE:
         return now, True
     return found, False
+
+
+def received_from(occurred_from: datetime) -> datetime:
+    """The earliest that an event of this time, or of a later one, can have been received: `moment` sees to it.
+
+    Stored events lie in partitions by the day of receipt; this bound spares the reader of the last days the others.
+    """
+    return max(occurred_from, EARLIEST) - FUTURE_TOLERANCE

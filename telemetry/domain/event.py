@@ -86,9 +86,6 @@ def message_key(source_id: int, event: Event) -> uuid.UUID:
 
 def _digest(*parts: object) -> uuid.UUID:
     # Each part carries its length, so that ("ab", "c") and ("a", "bc") differ.
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        text = str(part).encode("utf-8", "surrogatepass")
-        digest.update(b"%d:" % len(text))
-        digest.update(text)
-    return uuid.UUID(bytes=digest.digest())
+    texts = [str(part).encode("utf-8", "surrogatepass") for part in parts]
+    whole = b"".join([b"%d:%b" % (len(text), text) for text in texts])
+    return uuid.UUID(bytes=hashlib.blake2b(whole, digest_size=16).digest())

@@ -62,12 +62,30 @@ def traffic_cell(item: Classified, source_id: int) -> TrafficCell:
     )
 
 
+def refusal_cell(item: Classified) -> RefusalCell | None:
+    """The minute cell of refusals that this event counts in; None when it is no refusal."""
+    event = item.event
+    if event.type not in (EventType.BOUNCE, EventType.DEFER):
+        return None
+    return RefusalCell(
+        floor_minute(event.occurred_at),
+        event.sending_ip,
+        event.sending_domain,
+        event.recipient_domain,
+        item.provider,
+        event.code,
+        item.cause,
+    )
+
+
 @dataclass(slots=True)
 class Increments:
     """What one batch adds to each counter table."""
 
     traffic: dict[TrafficCell, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 5))
     refusals: dict[RefusalCell, int] = field(default_factory=lambda: defaultdict(int))
+    last_delivered: dict[TrafficCell, datetime] = field(default_factory=dict)
+    """When the latest delivery of a cell was; minutes only. Counts alone cannot tell what came after what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +115,12 @@ class Fold:
         for item in items:
             event = item.event
             cell = traffic_cell(item, source_id)
-            refusal = (
-                RefusalCell(
-                    cell.bucket,
-                    event.sending_ip,
-                    event.sending_domain,
-                    event.recipient_domain,
-                    item.provider,
-                    event.code,
-                    item.cause,
-                )
-                if event.type in (EventType.BOUNCE, EventType.DEFER)
-                else None
-            )
+            refusal = refusal_cell(item)
             measure = MEASURE_OF[event.type]
+            if measure == DELIVERED:
+                latest = self.minute.last_delivered.get(cell)
+                if latest is None or latest < event.occurred_at:
+                    self.minute.last_delivered[cell] = event.occurred_at
             for increments, bucket in self._levels(cell.bucket, horizons):
                 increments.traffic[cell._replace(bucket=bucket)][measure] += 1
                 if refusal is not None:

@@ -1,4 +1,8 @@
-"""Counters: what everything that decides reads. Minute → hour → day; see `telemetry.counters` for how they relate."""
+"""Counters: what everything that decides reads. Minute → hour → day; see `telemetry.counters` for how they relate.
+
+On PostgreSQL the primary keys in the database are (id, sending_ip): they carry the column by which the tables would be
+distributed over machines (migration 0008, docs/storage.md). The id alone is unique all the same.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,10 @@ class Traffic(models.Model):
 
 class TrafficMinute(Traffic):
     """Kept 48 hours."""
+
+    last_delivered_at = models.DateTimeField(
+        null=True, help_text="The latest delivery in this cell: tells whether refusals came after it."
+    )
 
     class Meta(Traffic.Meta):
         verbose_name_plural = "traffic by minute"

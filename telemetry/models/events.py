@@ -15,7 +15,12 @@ from telemetry.models.sources import Source
 
 
 class SendingEvent(models.Model):
-    """One event as it was reported; for the drill-down and for classifying anew, never read by what decides."""
+    """One event as it was reported; for the drill-down and for classifying anew, never read by what decides.
+
+    On PostgreSQL the table is partitioned by the day of `received_at` (`telemetry.partitions`), and its primary key in
+    the database is wider than the model's (migration 0008): whoever reads by time should bound `received_at`, see
+    `telemetry.domain.clean.received_from`.
+    """
 
     source = models.ForeignKey(Source, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     type = models.CharField(max_length=10, choices=[(word.value, word.value) for word in EventType])
@@ -43,8 +48,8 @@ class SendingEvent(models.Model):
     class Meta:
         verbose_name = "event"
         ordering = ["-id"]
-        # Deliveries are the bulk and are not drilled into: the indexes for people hold failures only. Time has an
-        # index of its own kind per database (migration 0002).
+        # Deliveries are the bulk and are not drilled into: the indexes for people hold failures only. The time of
+        # receipt has an index of its own kind per database (migration 0008).
         indexes = [
             models.Index(
                 fields=["sending_ip", "occurred_at"], condition=~Q(type="delivery"), name="event_failures_by_ip"
@@ -62,12 +67,12 @@ class Receipt(models.Model):
     """Proof that an event was taken; whoever finds one here already answers "duplicate".
 
     A table of its own because it is kept for days while events are kept for months in daily partitions, and a unique
-    key cannot span those.
+    key cannot span those. As small as it can be, for there is one per event: the source is part of the key, and a day
+    is as exact as its retention. On SQLite it is WITHOUT ROWID (migration 0008).
     """
 
     key = models.UUIDField(primary_key=True)
-    source = models.ForeignKey(Source, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
-    received_at = models.DateTimeField()
+    received_on = models.IntegerField(help_text="Days since 1970, UTC.")
 
     def __str__(self) -> str:
         return str(self.key)

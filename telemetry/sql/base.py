@@ -23,6 +23,7 @@ TRAFFIC_COLUMNS: Final = {
     "source_id": "bigint",
     **dict.fromkeys(TRAFFIC_MEASURES, "bigint"),
 }
+MINUTE_TRAFFIC_COLUMNS: Final = {**TRAFFIC_COLUMNS, "last_delivered_at": "timestamptz"}
 REFUSAL_COLUMNS: Final = {
     "id": "uuid",
     "bucket": "timestamptz",

@@ -10,14 +10,15 @@ from typing import Final
 import msgspec
 from django.db import connection
 
+from telemetry.domain.cells import day_number
 from telemetry.sql.base import (
     EVENT_COLUMNS,
+    MINUTE_TRAFFIC_COLUMNS,
     REFUSAL_COLUMNS,
     STATE_COLUMNS,
     TRAFFIC_COLUMNS,
     TRAFFIC_MEASURES,
     Row,
-    for_sqlite,
     insert_rows,
     on_postgres,
     postgres,
@@ -27,27 +28,31 @@ from telemetry.sql.base import (
 COPY_FROM_ROWS: Final = 50
 
 
-def claim_receipts(source_id: int, keys: Sequence[uuid.UUID], now: datetime) -> set[uuid.UUID]:
+def claim_receipts(keys: Iterable[uuid.UUID], now: datetime) -> set[uuid.UUID]:
     """Store a receipt for each key that has none; returns those keys. A concurrent claim of the same key waits."""
-    ordered = sorted(keys)
+    ordered = sorted(keys, key=_by_value)
     if on_postgres():
         with postgres() as cursor:
             cursor.execute(
-                "INSERT INTO telemetry_receipt (key, source_id, received_at) "
-                "SELECT k, %s, %s FROM unnest(%s::uuid[]) AS k ORDER BY k "
+                "INSERT INTO telemetry_receipt (key, received_on) "
+                "SELECT k, %s FROM unnest(%s::uuid[]) AS r(k) ORDER BY k "
                 "ON CONFLICT (key) DO NOTHING RETURNING key",
-                [source_id, now, ordered],
+                [day_number(now), ordered],
             )
             return {row[0] for row in cursor.fetchall()}
     with connection.cursor() as cursor:
         # "WHERE true" keeps SQLite's parser from reading ON as a join constraint.
         cursor.execute(
-            "INSERT INTO telemetry_receipt (key, source_id, received_at) "
-            "SELECT value, %s, %s FROM json_each(%s) WHERE true ORDER BY value "
+            "INSERT INTO telemetry_receipt (key, received_on) "
+            "SELECT value, %s FROM json_each(%s) WHERE true ORDER BY 1 "
             "ON CONFLICT (key) DO NOTHING RETURNING key",
-            [source_id, for_sqlite(now), msgspec.json.encode([key.hex for key in ordered]).decode()],
+            [day_number(now), msgspec.json.encode([key.hex for key in ordered]).decode()],
         )
         return {uuid.UUID(row[0]) for row in cursor.fetchall()}
+
+
+def _by_value(key: uuid.UUID) -> int:
+    return key.int
 
 
 def insert_events(rows: Sequence[Row]) -> None:
@@ -62,10 +67,25 @@ def insert_events(rows: Sequence[Row]) -> None:
 
 
 def add_traffic(level: str, rows: Sequence[Row]) -> None:
-    """Add increments (TRAFFIC_COLUMNS) to the traffic table of a level: minute, hour or day."""
+    """Add increments to the traffic table of a level: TRAFFIC_COLUMNS, for minutes MINUTE_TRAFFIC_COLUMNS."""
     table = f"telemetry_traffic{level}"
-    sums = ", ".join(f'"{name}" = {table}."{name}" + excluded."{name}"' for name in TRAFFIC_MEASURES)
-    insert_rows(table, TRAFFIC_COLUMNS, sorted(rows), f"ON CONFLICT (id) DO UPDATE SET {sums}")
+    columns = MINUTE_TRAFFIC_COLUMNS if level == "minute" else TRAFFIC_COLUMNS
+    sets = [f'"{name}" = {table}."{name}" + excluded."{name}"' for name in TRAFFIC_MEASURES]
+    if level == "minute":
+        sets.append(f"last_delivered_at = {latest(f'{table}.last_delivered_at', 'excluded.last_delivered_at')}")
+    ordered = sorted(rows, key=lambda row: row[0])
+    insert_rows(table, columns, ordered, f"ON CONFLICT ({counter_key()}) DO UPDATE SET {', '.join(sets)}")
+
+
+def counter_key() -> str:
+    """The primary key of a counter table: on PostgreSQL it carries what the table would be distributed by."""
+    return "id, sending_ip" if on_postgres() else "id"
+
+
+def latest(one: str, other: str) -> str:
+    """The SQL for the later of two times, either of which may be missing."""
+    # SQLite's max() of two values is NULL when one of them is.
+    return f"GREATEST({one}, {other})" if on_postgres() else f"COALESCE(MAX({one}, {other}), {one}, {other})"
 
 
 def add_refusals(level: str, rows: Sequence[Row]) -> None:
@@ -75,7 +95,7 @@ def add_refusals(level: str, rows: Sequence[Row]) -> None:
         table,
         REFUSAL_COLUMNS,
         sorted(rows),
-        f'ON CONFLICT (id) DO UPDATE SET "count" = {table}."count" + excluded."count"',
+        f'ON CONFLICT ({counter_key()}) DO UPDATE SET "count" = {table}."count" + excluded."count"',
     )
 
 

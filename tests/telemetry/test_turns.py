@@ -59,3 +59,25 @@ def test_a_failed_turn_is_told_raised_and_not_retried_until_the_lease_ends() -> 
     Lease.objects.update(held_until=timezone.now() - timedelta(seconds=1))
     with pytest.raises(ZeroDivisionError):
         task()
+
+
+@pytest.mark.django_db
+def test_a_turn_taken_while_the_clock_was_ahead_holds_nobody_up_after_it_was_set_back() -> None:
+    done: list[int] = []
+    task = my_turn("a task", lease=LEASE)(lambda: done.append(1))
+    task()
+    # Given back in the wrong time, then died with in the wrong time.
+    for held_until in (Lease.objects.get().held_until, timezone.now() + timedelta(hours=1)):
+        Lease.objects.update(held_until=held_until, last_finished_at=timezone.now() + timedelta(hours=1))
+        task()
+    assert done == [1, 1, 1]
+
+
+@pytest.mark.django_db
+def test_a_turn_is_not_taken_from_a_machine_whose_clock_is_a_little_ahead() -> None:
+    done: list[int] = []
+    task = my_turn("a task", lease=LEASE)(lambda: done.append(1))
+    task()
+    Lease.objects.update(held_until=timezone.now() + LEASE + timedelta(seconds=30))
+    task()
+    assert done == [1]
