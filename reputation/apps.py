@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.apps import apps as installed
 from django.db.models.signals import post_migrate
 
 
@@ -15,12 +16,16 @@ class ReputationConfig(AppConfig):
     def ready(self) -> None:
         """Keep the default policy and the tiers present, and offer the gauges."""
         post_migrate.connect(_ensure_defaults, sender=self)
-        from reputation import metrics
+        from reputation import breaker_metrics, metrics
 
         metrics.register()
+        breaker_metrics.register()
 
 
-def _ensure_defaults(**_: Any) -> None:
-    from reputation.policies import ensure_defaults
+def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
+    from reputation import breaker_policies, policies
 
-    ensure_defaults()
+    policies.ensure_defaults()
+    # A migration backwards ends with this signal too, and then the table is gone.
+    if "breakerpolicy" in apps.all_models["reputation"]:
+        breaker_policies.ensure_defaults()

@@ -11,7 +11,7 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from reputation import history, metrics, overrides, scores, standing
+from reputation import breakers, history, metrics, overrides, scores, standing
 from telemetry import sql
 from telemetry.domain.vocab import UNKNOWN_IP
 from telemetry.turns import my_turn
@@ -40,6 +40,7 @@ def poll_changes() -> None:
     """Judge the sending IPs that had events since the last poll: a change shows within seconds of its cause."""
     while _poll_once() >= POLL_BATCH:
         pass
+    breakers.tick(now=timezone.now())
 
 
 def _poll_once() -> int:
@@ -50,6 +51,10 @@ def _poll_once() -> int:
         if changed:
             now = timezone.now()
             _measured("changed IPs", lambda: standing.score_ips(changed, now=now, only_changes=True))
+    if changed:
+        # After the commit: 24 hours are read, and nobody shall wait for that with a lock held. Should the process die
+        # here, the full check every 15 minutes finds what this one would have.
+        _measured("changed breakers", lambda: breakers.check_changed(changed, now=now))
     return taken
 
 
@@ -61,6 +66,14 @@ def score_all() -> None:
     ips = _measured("IPs", lambda: standing.score_ips(now=now))
     senders = _measured("senders", lambda: scores.score_senders(now=now))
     log.info("senders scored", extra={"ips": len(ips), "scores": senders})
+
+
+@shared_task(name="reputation.tasks.check_breakers")
+@my_turn("check every breaker", lease=timedelta(minutes=10))
+def check_breakers() -> None:
+    """Judge every sender with mail in the last 24 hours, and every breaker."""
+    moved = _measured("breakers", lambda: breakers.check_all(now=timezone.now()))
+    log.info("breakers checked", extra={"transitions": moved})
 
 
 @shared_task(name="reputation.tasks.expire_overrides")

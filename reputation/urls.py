@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from reputation.api import acts, audit, domains, fleet, ips, policies, testing
+from reputation.api import acts, audit, breaker_policies, breakers, domains, fleet, ips, policies, testing
 
 urlpatterns = [
     path("ips", ips.Ips.as_view(), name="ips"),
@@ -23,6 +23,19 @@ urlpatterns = [
     path("policies", policies.Policies.as_view(), name="policies"),
     path("policies/<int:pk>", policies.PolicyById.as_view(), name="policy"),
     path("policies/<int:pk>/revisions", policies.PolicyRevisions.as_view(), name="policy-revisions"),
+    path("breakers", breakers.Breakers.as_view(), name="breakers"),
+    path("breakers/open", breakers.OpenBreaker.as_view(), name="breaker-open"),
+    path("breakers/check", breakers.CheckBreakers.as_view(), name="breakers-check"),
+    path("breakers/<int:pk>", breakers.BreakerById.as_view(), name="breaker"),
+    path("breakers/<int:pk>/events", breakers.BreakerEvents.as_view(), name="breaker-events"),
+    path("breakers/<int:pk>/close", breakers.CloseBreaker.as_view(), name="breaker-close"),
+    path("breaker-policies", breaker_policies.BreakerPolicies.as_view(), name="breaker-policies"),
+    path("breaker-policies/<int:pk>", breaker_policies.BreakerPolicyById.as_view(), name="breaker-policy"),
+    path(
+        "breaker-policies/<int:pk>/revisions",
+        breaker_policies.BreakerPolicyRevisions.as_view(),
+        name="breaker-policy-revisions",
+    ),
     path("audit-log", audit.AuditLog.as_view(), name="audit-log"),
     path("testing/simulate-failures", testing.SimulateFailures.as_view(), name="simulate-failures"),
     path("testing/test-cases", testing.TestCases.as_view(), name="test-cases"),

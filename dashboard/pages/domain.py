@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard import queries
+from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.parts import Failure, ScoreLine, last_failures
 from reputation.models import SenderScoreHistory
 from telemetry.counters import last_minutes
@@ -32,6 +33,7 @@ class DomainPage:
     now: datetime
     domain: str
     overall: ScoreLine
+    breakers: tuple[BreakerLine, ...]
     providers: tuple[ScoreLine, ...]
     first_seen_at: datetime
     window_start: datetime
@@ -52,6 +54,7 @@ def domain_page(domain: str, *, now: datetime) -> DomainPage | None:
         now=now,
         domain=domain,
         overall=ScoreLine.of(overall),
+        breakers=breakers_of("domain", domain),
         providers=tuple(ScoreLine.of(row) for row in rows[1:]),
         first_seen_at=overall.first_seen_at,
         window_start=overall.window_start,

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from dashboard import queries
 from dashboard.charts import Column, stacked
+from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.overview import FORMER_AFTER
 from dashboard.pages.parts import Change, Failure, Figure, OverrideNote, ScoreLine, last_failures
 from dashboard.queries import HourOfTraffic
@@ -92,6 +93,7 @@ class IpPage:
     first_seen_at: datetime | None
     standing: StandingNow | None
     override: OverrideNote | None
+    breakers: tuple[BreakerLine, ...]
     scores: tuple[ScoreLine, ...]
     volume_figure: Figure
     share_figure: Figure
@@ -117,6 +119,7 @@ def ip_page(ip: str, *, now: datetime) -> IpPage | None:
         first_seen_at=known.first_seen_at if known else None,
         standing=_standing(standing, now) if standing else None,
         override=OverrideNote.of(override, standing.automatic_status) if override and standing else None,
+        breakers=breakers_of("ip", ip),
         scores=tuple(ScoreLine.of(row) for row in queries.scores_of("ip", ip)),
         volume_figure=_volume_figure(hours),
         share_figure=_share_figure(hours),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from dashboard import queries
 from dashboard.charts import Column, stacked
+from dashboard.pages.breakers import ON_OVERVIEW_SHOWN, BreakerLine, open_breakers
 from dashboard.pages.parts import Change, Figure, OverrideNote, ScoreLine
 from dashboard.words import StatusWord, issue_word, status_word
 from reputation.domain.policy import Status
@@ -71,6 +72,8 @@ class Fleet:
     counts: tuple[StatusCount, ...]
     total: int
     ips: tuple[IpRow, ...]
+    breakers: tuple[BreakerLine, ...]
+    more_breakers: bool
     changes: tuple[Change, ...]
     domains: tuple[ScoreLine, ...]
     sources: tuple[SourceRow, ...]
@@ -110,6 +113,7 @@ def fleet(*, now: datetime) -> Fleet:
     overrides = queries.overrides_in_force(ips, now=now)
     labels = dict(SendingIP.objects.filter(pk__in=ips).exclude(label="").values_list("ip", "label"))
     rejected = queries.rejected_waiting()
+    breakers = open_breakers()
     return Fleet(
         now=now,
         counts=tuple(StatusCount(status_word(status), counts.get(status, 0)) for status in reversed(Status)),
@@ -117,6 +121,8 @@ def fleet(*, now: datetime) -> Fleet:
         ips=tuple(
             _ip_row(row, overrides.get(row.sending_ip), labels.get(row.sending_ip, ""), now) for row in standings
         ),
+        breakers=breakers[:ON_OVERVIEW_SHOWN],
+        more_breakers=len(breakers) > ON_OVERVIEW_SHOWN,
         changes=tuple(Change.of(row) for row in queries.changes(since=now - queries.DAY, limit=CHANGES_SHOWN)),
         domains=tuple(ScoreLine.of(row) for row in worst("domain", DOMAINS_SHOWN)),
         sources=tuple(_source_row(row, now) for row in Source.objects.order_by("name")[:SOURCES_SHOWN]),

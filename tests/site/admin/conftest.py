@@ -17,7 +17,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from reputation import overrides
-from reputation.models import Policy, Pool
+from reputation.breaker_acts import open_by_hand
+from reputation.breaker_policies import change_breaker_policy
+from reputation.domain.breaker_policy import Scope
+from reputation.models import BreakerPolicy, Policy, Pool
 from reputation.policies import change_policy
 from reputation.scores import score_senders
 from reputation.standing import score_ips
@@ -102,6 +105,7 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
     for number in range(offset, offset + senders):
         ip = f"192.0.2.{10 + number}"
         overrides.quarantine(ip, reason="a complaint by phone", user=user, now=now)
+        open_by_hand(Scope("ip", ip, "google"), reason="a bought list", user=user, now=now)
         intake.take_in(source, DOCUMENTED, [b'{"id": "x%d"}' % number], now=now)
         issue_token(source, f"t{number}")
         issue_api_token(user, f"t{number}")
@@ -125,6 +129,7 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
         policy = Policy.objects.create(pool=pool)
         for volume in (60, 70):
             change_policy(policy, {"minimum_volume": volume + number}, user=user, reason="a small sender")
+        change_breaker_policy(BreakerPolicy.objects.create(pool=pool, revision=0), {}, user=user, reason="its own")
 
 
 @pytest.fixture
