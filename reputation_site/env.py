@@ -15,6 +15,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 PREFIX = "GS_"
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
+# Seconds (tcp_user_timeout: milliseconds) after which a replica that says nothing counts as gone.
+REPLICA_TIMEOUTS = {
+    "connect_timeout": 2,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,
+}
 
 T = TypeVar("T")
 
@@ -133,3 +141,21 @@ def database_from_url(url: str, *, sqlite_options: dict[str, Any], postgres_opti
     raise ConfigurationError(
         f"DATABASE_URL has the scheme {parts.scheme!r}: use postgresql://user:password@host/name or sqlite:////path."
     )
+
+
+def replica_from_url(url: str, database: dict[str, Any]) -> dict[str, Any]:
+    """Django's DATABASES entry for a read replica of that database. Raises unless both are PostgreSQL.
+
+    The rest is as with the database itself, but a replica that cannot be reached is given up sooner.
+    """
+    if database["ENGINE"] != "django.db.backends.postgresql":
+        raise ConfigurationError("GS_REPLICA_URL is set, but only PostgreSQL has replicas: set DATABASE_URL too.")
+    if urlsplit(url).scheme not in {"postgres", "postgresql"}:
+        raise ConfigurationError("GS_REPLICA_URL is not valid: expected postgresql://user:password@host:port/name.")
+    # A test run has one database.
+    options = {name: database[name] for name in ("CONN_MAX_AGE", "CONN_HEALTH_CHECKS")} | {
+        "TEST": {"MIRROR": "default"}
+    }
+    entry = database_from_url(url, sqlite_options={}, postgres_options=options)
+    entry["OPTIONS"] = {**database["OPTIONS"], **REPLICA_TIMEOUTS, **entry["OPTIONS"]}
+    return entry

@@ -32,6 +32,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="*/5"),
         "options": {"expires": 240},
     },
+    "check every breaker": {
+        "task": "reputation.tasks.check_breakers",
+        "schedule": crontab(minute="*/15"),
+        "options": {"expires": 600},
+    },
     "lift expired overrides": {
         "task": "reputation.tasks.expire_overrides",
         "schedule": 30.0,

@@ -5,13 +5,14 @@ Without any variable this is the embedded default: SQLite and a Valkey broker in
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.urls import reverse_lazy
 
 from reputation_site.data_folder import kept_secret, socket_path
-from reputation_site.env import Env, database_from_url
+from reputation_site.env import Env, database_from_url, replica_from_url
 from reputation_site.schedule import BEAT_SCHEDULE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -46,6 +47,12 @@ X_FRAME_OPTIONS = "DENY"
 # --- the product -----------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("GS_MAX_BODY_BYTES", 5 * 1024 * 1024, minimum=1024, maximum=256 * 1024 * 1024)
 MAX_EVENTS_PER_REQUEST = env.integer("GS_MAX_EVENTS_PER_REQUEST", 20_000, minimum=1, maximum=1_000_000)
+# What waits to be recorded in one web process; past either it answers 503. A sender that waited too long is told so.
+INGEST_MOST_WAITING = env.integer("GS_INGEST_MOST_WAITING", 10_000, minimum=1, maximum=1_000_000)
+INGEST_MOST_WAITING_BYTES = env.integer(
+    "GS_INGEST_MOST_WAITING_BYTES", 64 * 1024 * 1024, minimum=1024 * 1024, maximum=16 * 1024 * 1024 * 1024
+)
+INGEST_PATIENCE = timedelta(seconds=env.integer("GS_INGEST_PATIENCE", 20, minimum=1, maximum=600))
 RECIPIENTS_OF_FAILURES = env.choice("GS_RECIPIENTS_OF_FAILURES", "full", ("full", "hashed", "domain"))
 RECIPIENTS_OF_DELIVERIES = env.choice("GS_RECIPIENTS_OF_DELIVERIES", "domain", ("full", "hashed", "domain"))
 SELF_TEST_API = env.boolean("GS_SELF_TEST_API", True)  # the scenarios over HTTP; they always need an admin
@@ -80,6 +87,12 @@ DATABASES: dict[str, dict[str, Any]] = {
         },
     )
 }
+# Pages may be read from a replica that is at most this far behind (reputation_site.replica says which reads).
+REPLICA_URL = env.secret("GS_REPLICA_URL", "")
+REPLICA_MAX_LAG = timedelta(seconds=env.integer("GS_REPLICA_MAX_LAG", 5, minimum=1, maximum=300))
+if REPLICA_URL:
+    DATABASES["replica"] = replica_from_url(REPLICA_URL, DATABASES["default"])
+DATABASE_ROUTERS = ["reputation_site.replica.Router"] if REPLICA_URL else []
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Django ----------------------------------------------------------------------------------------------------
@@ -114,6 +127,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
+    *(["reputation_site.replica.Middleware"] if REPLICA_URL else []),
 ]
 ROOT_URLCONF = "reputation_site.urls"
 WSGI_APPLICATION = "reputation_site.wsgi.application"
@@ -155,6 +169,7 @@ PROMETHEUS_EXPORT_MIGRATIONS = False
 # --- Celery ----------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{BROKER_SOCKET}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # Celery would give up after an hour without its broker, and end
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60}
 CELERY_TASK_IGNORE_RESULT = True  # what a task did is in the database, not in a result
 CELERY_TASK_ACKS_LATE = True  # every task is an idempotent tick: running one twice does no harm
@@ -166,6 +181,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = BEAT_SCHEDULE
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+CELERY_BEAT_SCHEDULER = "reputation_site.beat:Scheduler"  # goes on when the clock was set back
 
 # --- REST framework --------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {

