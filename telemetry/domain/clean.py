@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import UNKNOWN_IP
@@ -19,6 +20,8 @@ LONGEST_DOMAIN = 253
 LONGEST_REPLY = 4000  # RFC 5321 allows 512 octets a line; a multi-line reply of a few lines still fits
 LONGEST_ID = 512
 LONGEST_WORD = 200
+# What is remembered of addresses and domains stays small, however long the rubbish that somebody sends.
+_LONGEST_REMEMBERED = 100
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,5})\.(\d{1,5})")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -50,6 +53,12 @@ def ip(value: str, field: str) -> str:
     and an empty string become "unknown IP". Raises for anything else, including a zone index (fe80::1%eth0).
     """
     value = value.strip()
+    # One mail server's addresses come again and again; only what can be one is remembered.
+    return (_ip if len(value) <= _LONGEST_REMEMBERED else _ip.__wrapped__)(value, field)
+
+
+@lru_cache(maxsize=10_000)
+def _ip(value: str, field: str) -> str:
     if not value:
         return UNKNOWN_IP
     if value.startswith("[") and value.endswith("]"):
@@ -75,6 +84,11 @@ def domain(value: str, field: str) -> str:
     Address literals such as ``[203.0.113.9]`` are kept in that form. Raises when it cannot be a domain.
     """
     value = value.strip().rstrip(".").lower()
+    return (_domain if len(value) <= _LONGEST_REMEMBERED else _domain.__wrapped__)(value, field)
+
+
+@lru_cache(maxsize=20_000)
+def _domain(value: str, field: str) -> str:
     if value.startswith("[") and value.endswith("]"):
         inside = value[1:-1]
         return f"[{ip(inside.removeprefix('ipv6:'), field)}]"
