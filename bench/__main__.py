@@ -27,6 +27,7 @@ TITLES = {
     "storage": "Bytes on disk by kind of row, and what a day's messages come to with the retention that is kept",
     "stalwart": "Stalwart events read per second and core, beside json.loads() alone on the same bytes",
 }
+KINDS = ("sqlite", "postgres")
 
 
 @contextmanager
@@ -72,10 +73,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("what", nargs="*", default=list(TITLES), metavar="|".join(TITLES))
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
+    parser.add_argument("--db", choices=KINDS, action="append", help="one database; both unless told")
     options = parser.parse_args()
     print(f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
     for name in options.what:
-        rows = [row for kind in ("sqlite", "postgres") for row in measure(name, kind, options.quick)]
+        rows = [row for kind in options.db or KINDS for row in measure(name, kind, options.quick)]
         print(f"### {TITLES[name]}\n\n{table(rows)}\n", flush=True)
 
 

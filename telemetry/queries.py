@@ -9,9 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import add
 from typing import Any
 
-from django.db.models import QuerySet, Sum
+from django.db.models import BigIntegerField, QuerySet, Sum
+from django.db.models.functions import Cast
 
 from telemetry.counters import last_minutes, rolled_up_to
 from telemetry.domain.cells import HOUR, ceil_to, first_key, floor_hour
@@ -173,14 +175,17 @@ def outcomes_by(
     Reads hours where they are complete and minutes at the edges, so its cost follows the number of active cells and
     not of events. `only` are further ORM filters.
     """
-    found: dict[tuple[str, ...], Outcomes] = defaultdict(Outcomes)
+    found: dict[tuple[str, ...], tuple[int, ...]] = {}
+    width = len(dimensions)
+    # PostgreSQL's sum of integers is a decimal number, which Python reads ten times as slowly.
+    sums = {f"sum_{name}": Cast(Sum(name), BigIntegerField()) for name in MEASURES}
     for table, begin, finish in pieces(start, end, minutes=TrafficMinute, hours=TrafficHour):
         rows = table.objects.filter(id__gte=first_key(begin), id__lt=first_key(finish), **(only or {}))
-        sums = rows.values_list(*dimensions).annotate(*(Sum(name) for name in MEASURES)).order_by()
-        for row in sums:
-            key = tuple(row[: len(dimensions)])
-            found[key] += Outcomes(*(int(value) for value in row[len(dimensions) :]))
-    return dict(found)
+        for row in rows.values_list(*dimensions).annotate(**sums).order_by():
+            key, values = row[:width], row[width:]
+            so_far = found.get(key)
+            found[key] = values if so_far is None else tuple(map(add, so_far, values))
+    return {key: Outcomes(*values) for key, values in found.items()}
 
 
 def pieces(start: datetime, end: datetime, *, minutes: Any, hours: Any) -> list[tuple[Any, datetime, datetime]]:

@@ -113,7 +113,7 @@ class SenderScore(ScoreValues):
 
 
 class SenderScoreHistory(ScoreValues):
-    """A score as it was: one row at each change, and one an hour while there is mail."""
+    """A score as it was: one row at each change, and of the overall score one an hour while there is mail."""
 
     kind = models.CharField(max_length=6)
     name = models.CharField(max_length=255)

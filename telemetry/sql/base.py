@@ -91,11 +91,13 @@ def for_sqlite(value: Any) -> Any:
         return value.hex
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode()
     return value
 
 
 def insert_rows(table: str, columns: dict[str, str], rows: Iterable[Row], conflict: str = "") -> None:
-    """One INSERT of all rows, in the order given, with the given conflict clause."""
+    """One INSERT of all rows, in the order given, with the given conflict clause. JSON is given as msgspec.Raw."""
     names = ", ".join(f'"{name}"' for name in columns)
     if on_postgres():
         types = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
