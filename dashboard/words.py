@@ -28,6 +28,9 @@ _ACTIONS = {
     "override": "Status set by hand",
     "lift": "Override lifted",
     "expire": "Override expired",
+    "breaker_opened": "Breaker opened",
+    "breaker_half_open": "Breaker half open",
+    "breaker_closed": "Breaker closed",
 }
 
 

@@ -14,6 +14,7 @@ _TABLES = {
     "reputation_ipstandinghistory": "computed_at",
     "reputation_senderscorehistory": "computed_at",
     "reputation_auditentry": "at",
+    "reputation_breakerevent": "at",
 }
 
 

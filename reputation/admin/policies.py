@@ -15,7 +15,16 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget
 from reputation.admin.labels import look_further
 from reputation.admin.policy_form import PercentField, PolicyForm, RevisionInline, in_words
 from reputation.domain.policy import percent
-from reputation.models import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
+from reputation.models import (
+    BreakerPolicy,
+    CodeTier,
+    MajorProviderDomain,
+    Policy,
+    PolicyRevision,
+    Pool,
+    SendingIP,
+    TierMinimum,
+)
 from reputation.policies import NUMBERS, change_policy
 from telemetry.admin.filters import TimeFilter
 from telemetry.admin.parts import ReadOnlyAdmin, StandardAdmin, acting_user, as_list, column
@@ -139,7 +148,8 @@ class PoolAdmin(StandardAdmin):
         allowed = super().has_delete_permission(request, obj)
         if not isinstance(obj, Pool):
             return allowed and obj is not None
-        return allowed and not (obj.is_default or obj.ips.exists() or Policy.objects.filter(pool=obj).exists())
+        has_policy = Policy.objects.filter(pool=obj).exists() or BreakerPolicy.objects.filter(pool=obj).exists()
+        return allowed and not (obj.is_default or obj.ips.exists() or has_policy)
 
     @column("sending IPs", order="ip_count")
     def ip_count(self, row: Any) -> int:

@@ -7,8 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
-from reputation.models import SenderScore, SenderScoreHistory
+from reputation import history
+from reputation.breaker_acts import open_by_hand
+from reputation.domain.breaker_policy import Scope
+from reputation.models import BreakerEvent, SenderScore, SenderScoreHistory
 from reputation.scores import score_senders
 from telemetry.domain.event import Event
 from telemetry.domain.vocab import EventType
@@ -29,7 +33,7 @@ def rows(provider: str) -> Any:
     return SenderScore.objects.get(kind="domain", provider=provider)
 
 
-def history(provider: str) -> list[Any]:
+def scores_of(provider: str) -> list[Any]:
     found = SenderScoreHistory.objects.filter(kind="domain", provider=provider).order_by("computed_at")
     return list(found.values_list("computed_at", "score"))
 
@@ -67,13 +71,13 @@ def test_history_has_a_row_at_each_change_and_of_the_overall_score_one_an_hour(
     for minutes in (5, 60, 65):
         score_senders(now=NOON + minutes * MINUTE)
     score = rows("").score
-    assert history("") == [(NOON, score), (NOON + 60 * MINUTE, score)]
-    assert history("google") == [(NOON, score)]
+    assert scores_of("") == [(NOON, score), (NOON + 60 * MINUTE, score)]
+    assert scores_of("google") == [(NOON, score)]
     later = NOON + 70 * MINUTE
     record_batch(scored, mail(make_event, 2_000, "n", occurred_at=later), now=later)
     score_senders(now=later)
     assert rows("").score > score
-    assert history("")[-1] == history("google")[-1] == (later, rows("").score)
+    assert scores_of("")[-1] == scores_of("google")[-1] == (later, rows("").score)
 
 
 def test_who_was_quiet_and_sends_the_same_again_has_recent_mail_again(scored: Source, make_event: Make) -> None:
@@ -87,3 +91,17 @@ def test_who_was_quiet_and_sends_the_same_again_has_recent_mail_again(scored: So
     score_senders(now=quiet + MINUTE)
     assert [rows(name).has_recent_mail for name in ("", "google")] == [True, True]
     assert rows("google").computed_at == quiet + MINUTE
+
+
+def test_history_past_its_time_goes_transitions_of_breakers_included(
+    scored: Source, django_user_model: type[User]
+) -> None:
+    user = django_user_model.objects.create_superuser("olga")
+    scope = Scope("ip", "192.0.2.10", "")
+    for days in (0, 700):
+        open_by_hand(scope, reason="list was bought", user=user, now=NOON + timedelta(days=days))
+    removed = history.clean_up(now=NOON + timedelta(days=731))
+    assert removed["reputation_breakerevent"] == removed["reputation_auditentry"] == 1
+    assert removed["reputation_senderscorehistory"] == 4
+    assert BreakerEvent.objects.get().at == NOON + timedelta(days=700)
+    assert history.clean_up(now=NOON + timedelta(days=731)) == dict.fromkeys(removed, 0)

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from reputation.models import Policy, Pool
+from reputation.models import BreakerPolicy, Policy, Pool
 from telemetry import retention
 from telemetry.models import (
     RetentionPolicy,
@@ -60,6 +60,13 @@ def test_a_pool_gets_a_policy_of_its_own(as_root: Client) -> None:
     policy = Policy.objects.get(pool=pool)
     assert (policy.minimum_volume, policy.revision) == (200, 1)
     assert policy.revisions.get().reason == "large lists"
+
+
+def test_a_pool_whose_breakers_have_a_policy_of_their_own_is_not_deleted(as_root: Client) -> None:
+    empty, kept = (Pool.objects.create(name=name) for name in ("empty", "kept"))
+    BreakerPolicy.objects.create(pool=kept, revision=0)
+    urls = [reverse("admin:reputation_pool_delete", args=[pool.pk]) for pool in (empty, kept)]
+    assert [as_root.get(url).status_code for url in urls] == [200, 403]
 
 
 def test_who_may_only_look_changes_no_policy(as_viewer: Client, as_root: Client) -> None:
