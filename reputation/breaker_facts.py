@@ -118,12 +118,16 @@ def calm_senders(
     So that the poll reads the 24 hours of the few that may be in trouble and not of everybody. Generous on purpose: a
     sender counts as calm far below its thresholds only, and whom this misses the next full check judges.
     """
-    recent = SenderScore.objects.filter(
-        kind=kind, name__in={name for name, _ in lately}, computed_at__gte=now - SCORES_BELIEVED
-    )
-    columns = ("name", "provider", "delivered", "bounced", "complained")
+    names = {name for name, _ in lately}
+    columns = ("name", "provider", "computed_at", "has_recent_mail", "delivered", "bounced", "complained")
+    rows = list(SenderScore.objects.filter(kind=kind, name__in=names).values_list(*columns))
+    believed = now - SCORES_BELIEVED
+    # A run writes the rows by provider that changed, and the overall row always: it tells how old the others are.
+    current = {name for name, provider, at, recent, *_ in rows if not provider and recent and at >= believed}
     scores = {
-        (name, provider): Outcomes(d, b, complained=c) for name, provider, d, b, c in recent.values_list(*columns)
+        (name, provider): Outcomes(delivered, bounced, complained=complained)
+        for name, provider, at, recent, delivered, bounced, complained in rows
+        if at >= believed or (recent and name in current)
     }
     whole: dict[Pair, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for (name, _), (bounced, complained) in lately.items():
@@ -136,7 +140,7 @@ def calm_senders(
         # The newest failures may be in the scores already: counted twice they only make this more careful.
         or _near(scores[pair] + Outcomes(bounced=bounced, complained=complained), policy_of(kind, pair[0]))
     }
-    return {name for name, _ in lately} - restless
+    return names - restless
 
 
 def _near(sums: Outcomes, policy: BreakerPolicy) -> bool:

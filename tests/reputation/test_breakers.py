@@ -197,6 +197,18 @@ def test_a_calm_sender_is_not_read_by_the_poll_and_yet_found_when_it_turns(
     assert set(states()) == {IP, DOMAIN, f"{IP} at other", f"{DOMAIN} at other"}
 
 
+def test_a_calm_sender_stays_calm_while_its_scores_by_provider_need_no_writing(
+    traffic: Traffic, django_assert_max_num_queries: Any
+) -> None:
+    traffic.record(500, NOON - timedelta(minutes=30), recipient_domain="a.example")
+    later = NOON + timedelta(hours=2)
+    for now in (NOON, later):
+        score_senders(now=now)
+    traffic.record(5, later, recipient_domain="a.example", **UNKNOWN_USER)
+    with django_assert_max_num_queries(10):
+        assert traffic.check(later) == 0
+
+
 def test_a_calm_sender_that_a_provider_blocks_is_found_at_once(traffic: Traffic) -> None:
     traffic.record(500, NOON - timedelta(minutes=30))
     traffic.record(1000, NOON - timedelta(minutes=30), recipient_domain="outlook.com")
