@@ -1,4 +1,4 @@
-"""``python -m bench [ingest] [scoring]``: run the measurements on both databases and print one table each."""
+"""``python -m bench [NAME …]``: run the measurements on both databases and print one table each."""
 
 from __future__ import annotations
 
