@@ -3,6 +3,14 @@
 from reputation.models.audit import AuditEntry, Override
 from reputation.models.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerPolicyRevision
 from reputation.models.policy import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
+from reputation.models.sending import (
+    Budget,
+    PermitMinute,
+    PoolDomain,
+    ProviderLimit,
+    SendingPolicy,
+    SendingPolicyRevision,
+)
 from reputation.models.standing import IpStanding, IpStandingHistory, SenderScore, SenderScoreHistory
 
 __all__ = [
@@ -11,16 +19,22 @@ __all__ = [
     "BreakerEvent",
     "BreakerPolicy",
     "BreakerPolicyRevision",
+    "Budget",
     "CodeTier",
     "IpStanding",
     "IpStandingHistory",
     "MajorProviderDomain",
     "Override",
+    "PermitMinute",
     "Policy",
     "PolicyRevision",
     "Pool",
+    "PoolDomain",
+    "ProviderLimit",
     "SenderScore",
     "SenderScoreHistory",
     "SendingIP",
+    "SendingPolicy",
+    "SendingPolicyRevision",
     "TierMinimum",
 ]

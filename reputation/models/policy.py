@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -106,6 +106,21 @@ class SendingIP(models.Model):
     ip = models.GenericIPAddressField("sending IP", primary_key=True)
     pool = models.ForeignKey(Pool, null=True, blank=True, on_delete=models.SET_NULL, related_name="ips")
     label = models.CharField(max_length=200, blank=True)
+    weight = models.PositiveSmallIntegerField(
+        default=100,
+        validators=[MaxValueValidator(10_000)],
+        help_text="Its share of the pool's mail, relative to the others'. 0: none.",
+    )
+    is_backup = models.BooleanField(
+        "backup", default=False, help_text="Sends only when no other IP of its pool may send."
+    )
+    transport = models.CharField(
+        "Postfix transport",
+        max_length=100,
+        blank=True,
+        validators=[RegexValidator(r"\A[A-Za-z0-9_.-]*\Z", "Letters, digits, dot, dash and underscore only.")],
+        help_text="The service in master.cf that binds this address. Empty: the socketmap does not choose it.",
+    )
     first_seen_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
