@@ -23,9 +23,11 @@ class ReputationConfig(AppConfig):
 
 
 def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
-    from reputation import breaker_policies, policies
+    from reputation import breaker_policies, policies, sending_policies
 
     policies.ensure_defaults()
     # A migration backwards ends with this signal too, and then the table is gone.
     if "breakerpolicy" in apps.all_models["reputation"]:
         breaker_policies.ensure_defaults()
+    if "sendingpolicy" in apps.all_models["reputation"]:
+        sending_policies.ensure_defaults()

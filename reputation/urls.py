@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from reputation.api import acts, audit, breaker_policies, breakers, domains, fleet, ips, policies, testing
+from reputation.api import acts, audit, breaker_policies, breakers, domains, fleet, ips, permits, policies, testing
 
 urlpatterns = [
     path("ips", ips.Ips.as_view(), name="ips"),
@@ -36,6 +36,8 @@ urlpatterns = [
         breaker_policies.BreakerPolicyRevisions.as_view(),
         name="breaker-policy-revisions",
     ),
+    path("permits", permits.Permits.as_view(), name="permits"),
+    path("permits/log", permits.PermitLog.as_view(), name="permits-log"),
     path("audit-log", audit.AuditLog.as_view(), name="audit-log"),
     path("testing/simulate-failures", testing.SimulateFailures.as_view(), name="simulate-failures"),
     path("testing/test-cases", testing.TestCases.as_view(), name="test-cases"),

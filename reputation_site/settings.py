@@ -31,6 +31,9 @@ SECRET_KEY = env.secret("GS_SECRET_KEY", "") or kept_secret(DATA_DIR, "secret_ke
 SECRET_KEY_FALLBACKS = [key for key in [env.secret("GS_SECRET_KEY_PREVIOUS", "")] if key]
 LISTEN_HOST = env.text("GS_HOST", "127.0.0.1")
 LISTEN_PORT = env.integer("GS_PORT", 8000, minimum=1, maximum=65535)
+# Where Postfix asks (manage.py policyd); "off" for a service that is not wanted.
+POLICYD_LISTEN = env.text("GS_POLICYD_LISTEN", "127.0.0.1:10031")
+SOCKETMAP_LISTEN = env.text("GS_SOCKETMAP_LISTEN", "127.0.0.1:10032")
 WEB_THREADS = env.integer("GS_WEB_THREADS", 8, minimum=1, maximum=256)
 WEB_WORKERS = env.integer("GS_WEB_WORKERS", 1, minimum=1, maximum=64)
 WORKER_CONCURRENCY = env.integer("GS_WORKER_CONCURRENCY", 2, minimum=1, maximum=64)

@@ -14,6 +14,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "reputation_site.settings")
 
 _django = get_wsgi_application()
 
+# After Django is set up. This process serves: what permits go by is kept fresh behind the requests.
+from reputation import permit_keeper  # noqa: E402
+
+permit_keeper.switch_on()
+
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Django, with chunked bodies given a length.

@@ -116,10 +116,16 @@ class SendingIP(models.Model):
     )
     transport = models.CharField(
         "Postfix transport",
-        max_length=100,
+        max_length=300,
         blank=True,
-        validators=[RegexValidator(r"\A[A-Za-z0-9_.-]*\Z", "Letters, digits, dot, dash and underscore only.")],
-        help_text="The service in master.cf that binds this address. Empty: the socketmap does not choose it.",
+        validators=[
+            RegexValidator(
+                r"\A[A-Za-z0-9_.-]+(:[A-Za-z0-9\[\]:_.-]*)?\Z",
+                "A service name of letters, digits, dot, dash and underscore; where a relay is used, “:” and its host.",
+            )
+        ],
+        help_text="The service in master.cf that binds this address, for example smtp-10, or with a relay "
+        "smtp-10:[relay.example]:587. Empty: the socketmap does not choose it.",
     )
     first_seen_at = models.DateTimeField(default=timezone.now)
 

@@ -64,6 +64,7 @@ class SendingPolicy(models.Model):
     class Meta:
         verbose_name_plural = "sending policies"
         ordering = ["pool__name"]
+        permissions = [("ask_permits", "Can ask for permits")]
 
     def __str__(self) -> str:
         return f"{self.pool} sending (revision {self.revision})"

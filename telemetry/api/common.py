@@ -230,6 +230,7 @@ _WORDS = {
     404: "There is no such thing.",
     409: "The thing is in a state that does not allow this.",
     501: "Not part of this version yet.",
+    503: "Nobody can know or store this now; try again after Retry-After seconds.",
 }
 
 

@@ -37,7 +37,8 @@ def environment(folder: Path, port: int, **variables: str) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("GS_", "PYTEST_"))}
     for name in ("DATABASE_URL", "REDIS_URL"):
         ours.pop(name, None)
-    return {**ours, "GS_DATA_DIR": str(folder), "GS_PORT": str(port), **variables}
+    postfix = {name: f"127.0.0.1:{free_port()}" for name in ("GS_POLICYD_LISTEN", "GS_SOCKETMAP_LISTEN")}
+    return {**ours, **postfix, "GS_DATA_DIR": str(folder), "GS_PORT": str(port), **variables}
 
 
 def processes_of(folder: Path) -> dict[int, str]:

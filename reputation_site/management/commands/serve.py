@@ -28,20 +28,22 @@ from reputation_site.supervisor import Program, Supervisor
 from reputation_site.web import FINISH_WITHIN
 from reputation_site.welcome import local_address, own_host_name, welcome
 
-PROCESSES = ("web", "worker", "beat")  # also the order in which they are stopped; the broker goes last
+PROCESSES = ("web", "policyd", "worker", "beat")  # also the order in which they are stopped; the broker goes last
 ANSWER_WITHIN = timedelta(seconds=60)
 STOP_WITHIN = {
     "web": FINISH_WITHIN + timedelta(seconds=10),
     "worker": timedelta(seconds=60),  # a scoring run on a full database, with room to spare
     "beat": timedelta(seconds=10),
+    "policyd": timedelta(seconds=10),
     "broker": timedelta(seconds=10),
 }
 
 
 class Command(BaseCommand):
-    """Start broker, web, worker and beat; stop them cleanly."""
+    """Start broker, web, worker, beat and the Postfix services; stop them cleanly."""
 
-    help = "Migrate, make the first admin and source, then run web, worker, beat and (without REDIS_URL) a broker."
+    help = "Migrate, make the first admin and source, then run web, policyd, worker, beat and (without "
+    "REDIS_URL) a broker."
 
     def handle(self, *_: object, **__: object) -> None:
         """Serve until Ctrl-C or SIGTERM; the exit code is 0 when everything finished what it had begun."""

@@ -1,0 +1,259 @@
+"""The Postfix services: a policy service that says whether, and a socketmap that says by which transport.
+
+One process, one event loop. Answers come from memory: the book is read anew once a second in a thread, and what has no
+cap is answered at once. Asks that spend are joined: while one round of them is being spent, those that arrive wait for
+the next, so the cost of a transaction is shared by all that are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from django.db import close_old_connections
+from django.utils import timezone
+from prometheus_client import Counter
+
+from reputation.domain.permit import Answer, Ask
+from reputation.domain.postfix_wire import (
+    MOST_REQUEST_BYTES,
+    WireError,
+    action_of,
+    ask_of,
+    attributes,
+    counts,
+    netstring,
+    take_netstring,
+)
+from reputation.domain.routes import lookup
+from reputation.permits import UNAVAILABLE, Desk
+
+log = logging.getLogger(__name__)
+
+REQUESTS = Counter("policyd_requests", "Requests to the Postfix services.", ["service"])
+# The book and the record are kept this often, in seconds.
+EVERY = 0.5
+# Asks spent together at most; the rest waits for the next round.
+MOST_TOGETHER = 500
+# Asks that wait at most; past them Postfix is told that we cannot know, and memory does not grow.
+MOST_WAITING = 10_000
+
+T = TypeVar("T")
+Told = Callable[[Answer], None]
+
+
+class Counterparts:
+    """What the connections share: the desk, the round of asks under way, the clock."""
+
+    def __init__(self, desk: Desk, *, pool: str, state: str) -> None:
+        self.desk, self.pool, self.state = desk, pool, state
+        self._waiting: deque[tuple[Ask, Told]] = deque()
+        self._spending = False
+        # One thread: it holds the database connection, and rounds follow each other.
+        self._spender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spend")
+        self._keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keep")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Keep the book and the record from now on; the first book must be there already."""
+        self._run(self._keep())
+
+    def ask(self, ask: Ask, *, spend: bool, tell: Told) -> None:
+        """Tell the answer, at once where nothing is to be spent."""
+        book = self.desk.books.latest
+        now = timezone.now()
+        answer = self.desk.from_memory(ask, book, now=now, spend=spend)
+        if answer is not None:
+            tell(answer)
+        elif len(self._waiting) >= MOST_WAITING:
+            tell(self.desk.too_many(ask, book, now=now))
+        else:
+            self._waiting.append((ask, tell))
+            if not self._spending:
+                self._spending = True
+                self._run(self._spend())
+
+    def route(self, name: str, key: str) -> str:
+        """The answer to a socketmap lookup."""
+        return lookup(self.desk.books.latest, name, key, timezone.now())
+
+    async def _spend(self) -> None:
+        try:
+            while self._waiting:
+                together = [self._waiting.popleft() for _ in range(min(MOST_TOGETHER, len(self._waiting)))]
+                asks = [ask for ask, _ in together]
+                answers = await _in(self._spender, partial(self._round, asks))
+                for (_, tell), answer in zip(together, answers, strict=True):
+                    tell(answer)
+        finally:
+            self._spending = False
+
+    def _round(self, asks: list[Ask]) -> list[Answer]:
+        close_old_connections()
+        return self.desk.spend(asks, self.desk.books.latest, now=timezone.now())
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            await _in(self._keeper, self.keep)
+
+    def has_book(self) -> bool:
+        """Whether the first book could be read."""
+        try:
+            self.desk.books.refresh()
+        except UNAVAILABLE as error:
+            log.warning("waiting for the database", extra={"error": type(error).__name__})
+            return False
+        finally:
+            close_old_connections()
+        return True
+
+    def keep(self) -> None:
+        """Read the book and write the record; what fails is tried again the next time."""
+        close_old_connections()
+        try:
+            self.desk.books.refresh()
+            self.desk.write_down()
+        except UNAVAILABLE as error:
+            log.warning("the record waits", extra={"error": type(error).__name__})
+
+    def _run(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the policy service failed", exc_info=task.exception())
+
+    async def stop(self) -> None:
+        """Finish the round under way and write the record."""
+        while self._waiting or self._spending:
+            await asyncio.sleep(0.01)
+        for task in list(self._tasks):
+            task.cancel()
+        await _in(self._keeper, self.keep)
+        self._spender.shutdown()
+        self._keeper.shutdown()
+
+
+async def _in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+class PolicyProtocol(asyncio.Protocol):
+    """One connection of a Postfix smtpd: requests are answered in the order in which they came."""
+
+    def __init__(self, parts: Counterparts) -> None:
+        self._parts = parts
+        self._buffer = b""
+        self._replies: deque[list[bytes]] = deque()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to answer."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whatever is still being decided has nobody to be told to."""
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every whole request."""
+        *requests, self._buffer = (self._buffer + data).split(b"\n\n")
+        for request in requests:
+            self._answer(request)
+        if len(self._buffer) > MOST_REQUEST_BYTES:
+            self._refuse("a request without an end")
+
+    def _answer(self, raw: bytes) -> None:
+        REQUESTS.labels(service="policy").inc()
+        try:
+            request = attributes(raw.lstrip(b"\n"))
+        except WireError as error:
+            self._refuse(str(error))
+            return
+        slot: list[bytes] = []
+        self._replies.append(slot)
+
+        def tell(answer: Answer) -> None:
+            slot.append(action_of(answer))
+            self._send()
+
+        self._parts.ask(ask_of(request, self._parts.pool), spend=counts(request, self._parts.state), tell=tell)
+
+    def _send(self) -> None:
+        ready = []
+        while self._replies and self._replies[0]:
+            ready.append(self._replies.popleft()[0])
+        if ready and self._transport is not None:
+            self._transport.write(b"".join(ready))
+
+    def _refuse(self, why: str) -> None:
+        log.warning("not a policy request", extra={"why": why})
+        if self._transport is not None:
+            self._transport.close()
+
+
+class SocketmapProtocol(asyncio.Protocol):
+    """One connection of a Postfix table lookup."""
+
+    def __init__(self, parts: Counterparts) -> None:
+        self._parts = parts
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to answer."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every whole lookup."""
+        assert self._transport is not None
+        self._buffer += data
+        try:
+            while (query := take_netstring(self._buffer)) is not None:
+                REQUESTS.labels(service="socketmap").inc()
+                name, _, key = query.partition(" ")
+                self._transport.write(netstring(self._parts.route(name, key)))
+        except WireError as error:
+            log.warning("not a socketmap request", extra={"why": str(error)})
+            self._transport.close()
+
+
+async def serve(
+    parts: Counterparts,
+    *,
+    policy: tuple[str, int] | None,
+    socketmap: tuple[str, int] | None,
+    ready: Callable[[datetime], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve until `stop` is set. Raises OSError where an address is taken."""
+    loop = asyncio.get_running_loop()
+    while not await loop.run_in_executor(None, parts.has_book):
+        try:
+            # Listening without knowing anything would be worse: Postfix waits, or takes its own default.
+            await asyncio.wait_for(stop.wait(), EVERY)
+        except TimeoutError:
+            continue
+        return
+    servers = []
+    for address, protocol in ((policy, PolicyProtocol), (socketmap, SocketmapProtocol)):
+        if address is not None:
+            servers.append(await loop.create_server(partial(protocol, parts), *address, backlog=512))
+    parts.start()
+    ready(timezone.now())
+    await stop.wait()
+    for server in servers:
+        server.close()
+    await parts.stop()

@@ -1,0 +1,103 @@
+"""Sending policies and pools as the permits read them, and the one way to change a policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.forms.models import model_to_dict
+
+from reputation.domain import sending_policy as domain
+from reputation.domain.sending_policy import DEFAULT_CAPS, ProviderCap
+from reputation.models import Pool, ProviderLimit, SendingPolicy, SendingPolicyRevision
+
+NUMBERS = tuple(field.name for field in SendingPolicy._meta.fields if field.name not in ("id", "pool", "revision"))
+CAPS = "provider_limits"
+
+
+def as_domain(row: SendingPolicy) -> domain.SendingPolicy:
+    """A stored policy as the pure value that permits are decided by; its provider limits should be prefetched."""
+    values = {name: getattr(row, name) for name in NUMBERS}
+    values["mode"], values["on_failure"] = domain.Mode(row.mode), domain.OnFailure(row.on_failure)
+    caps = {cap.provider: ProviderCap(cap.per_hour, cap.per_day) for cap in row.provider_limits.all()}
+    return domain.SendingPolicy(**values, provider_caps=caps, revision=row.revision)
+
+
+def policies() -> dict[str, domain.SendingPolicy]:
+    """All policies by their pool's name."""
+    rows = SendingPolicy.objects.select_related("pool").prefetch_related("provider_limits")
+    return {row.pool.name: as_domain(row) for row in rows}
+
+
+def change_sending_policy(
+    row: SendingPolicy, values: dict[str, Any], *, user: User | None, reason: str
+) -> SendingPolicy:
+    """Set the given values and keep what they were: who, when and why. Raises ValidationError naming the field.
+
+    `provider_limits`, where given, is the whole new list: {"provider", "per_hour", "per_day"} each.
+    """
+    caps = values.pop(CAPS, None) if CAPS in values else None
+    unknown = sorted(set(values) - set(NUMBERS))
+    if unknown:
+        raise ValidationError(dict.fromkeys(unknown, "There is no such value."))
+    with transaction.atomic():
+        locked = SendingPolicy.objects.select_for_update().get(pk=row.pk)
+        before = _values(locked)
+        for name, value in values.items():
+            setattr(locked, name, value)
+        locked.full_clean()
+        if caps is not None:
+            _replace_caps(locked, caps)
+        if _values(locked) == before and locked.revision > 0:
+            return locked
+        locked.revision += 1
+        locked.save()
+        _keep_revision(locked, user, reason)
+    return locked
+
+
+def _replace_caps(row: SendingPolicy, caps: list[dict[str, Any]]) -> None:
+    named = [str(cap.get("provider", "")) for cap in caps]
+    if len(set(named)) != len(named):
+        raise ValidationError({CAPS: "Each mailbox provider may stand there once."})
+    row.provider_limits.all().delete()
+    for cap in caps:
+        limit = ProviderLimit(
+            policy=row, provider=cap.get("provider", ""), per_hour=cap.get("per_hour"), per_day=cap.get("per_day")
+        )
+        try:
+            limit.full_clean()
+        except ValidationError as error:
+            raise ValidationError({CAPS: error.messages}) from None
+        limit.save()
+
+
+def ensure_defaults() -> None:
+    """Give the default pool a sending policy where it has none; runs after every migration."""
+    pool = Pool.objects.filter(is_default=True, sending_policy=None).first()
+    if pool is not None:
+        row = new_policy(pool)
+        _keep_revision(row, None, "the defaults of the product")
+
+
+def new_policy(pool: Pool) -> SendingPolicy:
+    """A policy of the product's defaults for this pool, provider limits included (and switched off)."""
+    row = SendingPolicy.objects.create(pool=pool)
+    ProviderLimit.objects.bulk_create(
+        ProviderLimit(policy=row, provider=provider, per_hour=cap.per_hour, per_day=cap.per_day)
+        for provider, cap in DEFAULT_CAPS.items()
+    )
+    return row
+
+
+def _values(row: SendingPolicy) -> dict[str, Any]:
+    caps = {cap.provider or "other": [cap.per_hour, cap.per_day] for cap in row.provider_limits.order_by("provider")}
+    return {name: str(value) for name, value in model_to_dict(row, fields=NUMBERS).items()} | {CAPS: caps}
+
+
+def _keep_revision(row: SendingPolicy, user: User | None, reason: str) -> None:
+    SendingPolicyRevision.objects.create(
+        policy=row, revision=row.revision, values=_values(row), reason=reason, changed_by=user
+    )
