@@ -73,8 +73,9 @@ class PermitBook:
         if not candidates and ask.domain:
             caps += tuple(_provider_caps(policy, "domain", ask.domain, provider, now))
         breakers = self._breakers("domain", ask.domain, provider) if ask.domain else ()
-        # With the date, so that nobody's mail is bound to one IP for ever.
-        key = f"{ask.recipient.lower()}|{ask.domain}|{now:%Y%m%d}"
+        # By recipient where there is one, so that the policy service and the socketmap find the same IP for a message;
+        # with the date, so that nobody's mail is bound to one IP for ever.
+        key = f"{(ask.recipient or ask.sender).lower()}|{now:%Y%m%d}"
         return Facts(policy, breakers, caps, candidates, key)
 
     def _member(self, ip: str, pool: str) -> Member:

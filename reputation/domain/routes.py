@@ -19,7 +19,9 @@ from reputation.domain.sending_policy import Mode
 
 # A message held back by a half-open breaker may be a probe at its next attempts: the lot is drawn anew so often.
 LOT = timedelta(minutes=10)
-_EPOCH_SECONDS = int(LOT.total_seconds())
+_SECONDS = int(LOT.total_seconds())
+# Looked up by recipient, a message has a sender, but Postfix does not say which (RFC 2606 keeps this name free).
+_SOMEBODY = "somebody@unknown.invalid"
 
 
 class MapName(StrEnum):
@@ -36,8 +38,8 @@ def lookup(book: PermitBook, name: str, key: str, now: datetime) -> str:
         return f"PERM there is no map {reply_text(name)[:40]}; use recipient, sender, recipient-POOL or sender-POOL"
     if pool and pool not in book.pools:
         return f"PERM there is no pool {reply_text(pool)[:60]}"
-    ask = Ask(sender=key if kind == MapName.SENDER else "@", recipient=key if kind == MapName.RECIPIENT else "")
-    ask = replace(ask, pool=pool)
+    by_sender = kind == MapName.SENDER
+    ask = Ask(sender=key if by_sender else _SOMEBODY, recipient="" if by_sender else key, pool=pool)
     chosen = _chosen(book, ask, kind, now)
     if isinstance(chosen, Member):
         return f"OK {chosen.transport}" if ":" in chosen.transport else f"OK {chosen.transport}:"
@@ -76,6 +78,6 @@ def _probing(candidates: list[Candidate], ips: tuple[str, ...]) -> float | None:
 
 
 def _drawn(key: str, share: float, now: datetime) -> bool:
-    slot = int(now.timestamp()) // _EPOCH_SECONDS
+    slot = int(now.timestamp()) // _SECONDS
     drawn = int.from_bytes(blake2b(f"{key}|{slot}".encode(), digest_size=8).digest(), "big")
     return drawn < share * 2**64

@@ -59,7 +59,8 @@ class Command(BaseCommand):
         if policy is None and socketmap is None:
             self.stdout.write("policyd: both services are switched off")
             self.stdout.flush()
-            signal.sigwait({signal.SIGTERM, signal.SIGINT})
+            # Whoever runs the Procfile expects a process that stays.
+            asyncio.run(_stopped())
             return
         pool: str = options["pool"]
         if pool and not Pool.objects.filter(name=pool).exists():
@@ -74,15 +75,23 @@ class Command(BaseCommand):
             self.stdout.flush()
 
         async def main() -> None:
-            stop = asyncio.Event()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            await serve(parts, policy=policy, socketmap=socketmap, ready=ready, stop=stop)
+            await serve(parts, policy=policy, socketmap=socketmap, ready=ready, stop=_stop_signal())
 
         try:
             asyncio.run(main())
         except OSError as error:
             raise CommandError(f"Cannot listen: {error.strerror or error}.") from error
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _stopped() -> None:
+    await _stop_signal().wait()
 
 
 def _address(text: str, option: str) -> tuple[str, int] | None:
