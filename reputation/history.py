@@ -15,6 +15,10 @@ _TABLES = {
     "reputation_senderscorehistory": "computed_at",
     "reputation_auditentry": "at",
     "reputation_breakerevent": "at",
+    # Events before their warm-ups, which ended after the last of them.
+    "reputation_warmupevent": "at",
+    "reputation_warmup": "ended_at",
+    "reputation_kumoact": "at",
 }
 
 

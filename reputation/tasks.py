@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from reputation import breakers, history, metrics, overrides, scores, standing
+from reputation.enforcement import kumomta
 from telemetry import sql
 from telemetry.domain.vocab import UNKNOWN_IP
 from telemetry.turns import my_turn
@@ -83,6 +84,13 @@ def expire_overrides() -> None:
     ended = overrides.expire(now=timezone.now())
     if ended:
         log.info("overrides expired", extra={"ended": ended})
+
+
+@shared_task(name="reputation.tasks.apply_to_kumomta")
+@my_turn("apply to KumoMTA", lease=timedelta(minutes=2))
+def apply_to_kumomta() -> None:
+    """Tell every KumoMTA what the breakers hold back."""
+    kumomta.apply_all(now=timezone.now())
 
 
 @shared_task(name="reputation.tasks.clean_up")

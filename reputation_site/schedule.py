@@ -37,6 +37,13 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="*/15"),
         "options": {"expires": 600},
     },
+    # Looks for transitions that no server was told of; servers are called only where there is one, and every ten
+    # seconds while something is held back there.
+    "apply to KumoMTA": {
+        "task": "reputation.tasks.apply_to_kumomta",
+        "schedule": 3.0,
+        "options": {"expires": 3},
+    },
     "lift expired overrides": {
         "task": "reputation.tasks.expire_overrides",
         "schedule": 30.0,

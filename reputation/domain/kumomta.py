@@ -245,7 +245,7 @@ _LONG_NAMES = {
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
     **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
 }
-_PART = re.compile(r"\s*(\d{1,12})\s*([a-zA-Z]+)\s*")
+_PART = re.compile(r"\s*(\d{1,6})\s*([a-zA-Z]+)\s*")
 
 
 def duration(text: object) -> timedelta | None:

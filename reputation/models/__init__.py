@@ -2,6 +2,7 @@
 
 from reputation.models.audit import AuditEntry, Override
 from reputation.models.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerPolicyRevision
+from reputation.models.kumomta import KumoAct, KumoServer
 from reputation.models.policy import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
 from reputation.models.sending import (
     Budget,
@@ -23,6 +24,8 @@ __all__ = [
     "CodeTier",
     "IpStanding",
     "IpStandingHistory",
+    "KumoAct",
+    "KumoServer",
     "MajorProviderDomain",
     "Override",
     "PermitMinute",
