@@ -22,6 +22,7 @@ TITLES = {
     "http": "The documented webhook over HTTP, durable; client, web processes and database on the same cores",
     "ingest": "Events per second into record_batch(), one writer, durable, beside raw rows of the same width",
     "machines": "Several web processes where a commit waits 0.4 s for a synchronous replica (PostgreSQL only)",
+    "permits": "Permits asked for at a fixed rate: by Postfix's protocol with the server on one core, and over HTTP",
     "scale": "A scoring run and the poll with 500 sending IPs and 5,000 sending domains, median (longest) of five",
     "scoring": "One scoring run with the same 500 active IPs beside ever more stored events",
     "storage": "Bytes on disk by kind of row, and what a day's messages come to with the retention that is kept",

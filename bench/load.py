@@ -114,6 +114,8 @@ class Connection(asyncio.Protocol):
 class Load:
     """Sends requests over a fixed number of connections."""
 
+    connection: type[Connection] = Connection
+
     def __init__(self, url: str, token: str, size: int, rate: float | None, connections: int) -> None:
         parts = urlsplit(url)
         self.host, self.port, self.path = parts.hostname or "127.0.0.1", parts.port or 80, parts.path
@@ -163,7 +165,7 @@ class Load:
         """Send for that long, then wait for what is under way."""
         loop = asyncio.get_running_loop()
         for _ in range(self.connections):
-            await loop.create_connection(lambda: Connection(self), self.host, self.port)
+            await loop.create_connection(lambda: self.connection(self), self.host, self.port)
         start = time.perf_counter()
         self.ends = start + seconds
         if self.rate is None:

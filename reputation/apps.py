@@ -16,14 +16,15 @@ class ReputationConfig(AppConfig):
     def ready(self) -> None:
         """Keep the default policy and the tiers present, and offer the gauges."""
         post_migrate.connect(_ensure_defaults, sender=self)
-        from reputation import breaker_metrics, metrics
+        from reputation import breaker_metrics, metrics, warmup_metrics
 
         metrics.register()
         breaker_metrics.register()
+        warmup_metrics.register()
 
 
 def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
-    from reputation import breaker_policies, policies, sending_policies
+    from reputation import breaker_policies, policies, sending_policies, warmup_policies
 
     policies.ensure_defaults()
     # A migration backwards ends with this signal too, and then the table is gone.
@@ -31,3 +32,5 @@ def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
         breaker_policies.ensure_defaults()
     if "sendingpolicy" in apps.all_models["reputation"]:
         sending_policies.ensure_defaults()
+    if "warmuppolicy" in apps.all_models["reputation"]:
+        warmup_policies.ensure_defaults()

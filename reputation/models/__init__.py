@@ -13,6 +13,7 @@ from reputation.models.sending import (
     SendingPolicyRevision,
 )
 from reputation.models.standing import IpStanding, IpStandingHistory, SenderScore, SenderScoreHistory
+from reputation.models.warmup import Warmup, WarmupEvent, WarmupPolicy, WarmupPolicyRevision, WarmupTemplate
 
 __all__ = [
     "AuditEntry",
@@ -40,4 +41,9 @@ __all__ = [
     "SendingPolicy",
     "SendingPolicyRevision",
     "TierMinimum",
+    "Warmup",
+    "WarmupEvent",
+    "WarmupPolicy",
+    "WarmupPolicyRevision",
+    "WarmupTemplate",
 ]

@@ -77,8 +77,13 @@ class PostfixRig:
     """``with PostfixRig(port, {"@good.example": ("postfix-ip-a", "127.0.0.11")}) as postfix:``."""
 
     def __init__(
-        self, receiver_port: int, transports: Mapping[str, tuple[str, str]], *, long_queue_ids: bool = True
+        self,
+        receiver_port: int,
+        transports: Mapping[str, tuple[str, str]],
+        *,
+        long_queue_ids: bool = True,
     ) -> None:
+        """`transports`: sender → (syslog name, address to send from)."""
         self.folder = Path(tempfile.mkdtemp(prefix="gs-postfix-"))
         self.folder.chmod(0o755)  # Postfix's own user must get through
         self.port = free_port()
@@ -99,6 +104,11 @@ class PostfixRig:
             by_sender += f"{sender} out{number}:[127.0.0.1]:{receiver_port}\n"
         (self._config / "master.cf").write_text(master)
         (self.folder / "transport_by_sender").write_text(by_sender)
+
+    def set(self, **main: str) -> None:
+        """Change parameters of main.cf before the start."""
+        with (self._config / "main.cf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in main.items())
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         words = [f"{SBIN}/{command[0]}", "-c", str(self._config), *command[1:]]
