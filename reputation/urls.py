@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from reputation.api import acts, audit, breaker_policies, breakers, domains, fleet, ips, permits, policies, testing
+from reputation.api import (
+    acts,
+    audit,
+    breaker_policies,
+    breakers,
+    domains,
+    fleet,
+    ips,
+    kumomta,
+    kumomta_shaping,
+    permits,
+    policies,
+    testing,
+)
 
 urlpatterns = [
     path("ips", ips.Ips.as_view(), name="ips"),
@@ -38,6 +51,12 @@ urlpatterns = [
     ),
     path("permits", permits.Permits.as_view(), name="permits"),
     path("permits/log", permits.PermitLog.as_view(), name="permits-log"),
+    path("enforcement/kumomta/servers", kumomta.KumoServers.as_view(), name="kumo-servers"),
+    path("enforcement/kumomta/servers/<int:pk>", kumomta.KumoServerById.as_view(), name="kumo-server"),
+    path("enforcement/kumomta/servers/<int:pk>/apply", kumomta.ApplyToKumo.as_view(), name="kumo-apply"),
+    path("enforcement/kumomta/servers/<int:pk>/test", kumomta.TryKumo.as_view(), name="kumo-test"),
+    path("enforcement/kumomta/acts", kumomta.KumoActs.as_view(), name="kumo-acts"),
+    path("enforcement/kumomta/shaping.toml", kumomta_shaping.ShapingFile.as_view(), name="kumo-shaping"),
     path("audit-log", audit.AuditLog.as_view(), name="audit-log"),
     path("testing/simulate-failures", testing.SimulateFailures.as_view(), name="simulate-failures"),
     path("testing/test-cases", testing.TestCases.as_view(), name="test-cases"),

@@ -41,6 +41,8 @@ def valid_sources(value: Any) -> None:
             raise ValidationError(f"{name}: {address!r} {error.message}.") from None
         if found != address or found == UNKNOWN_IP:
             raise ValidationError(f"{name}: {address!r} is not the usual form of an IP address.")
+        if not name.isprintable() or "->" in name:
+            raise ValidationError(f"{name!r} is not the name of an egress source.")
 
 
 def valid_domains(value: Any) -> None:
