@@ -10,7 +10,7 @@ import reputation.models.kumomta
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("reputation", "0003_sending"),
+        ("reputation", "0004_warmup"),
         ("telemetry", "0008_storage"),
     ]
 
