@@ -37,6 +37,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Overrides", "gavel", "reputation.override"),
             ("Circuit breakers", "power_off", "reputation.breaker"),
             ("Breaker transitions", "swap_horiz", "reputation.breakerevent"),
+            ("KumoMTA servers", "hub", "reputation.kumoserver"),
+            ("Acts at KumoMTA", "outgoing_mail", "reputation.kumoact"),
             ("Audit log", "history_edu", "reputation.auditentry"),
             ("IP history", "history", "reputation.ipstandinghistory"),
             ("Score history", "history", "reputation.senderscorehistory"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.db.models.deletion import ProtectedError
 from django.shortcuts import get_object_or_404
@@ -112,8 +111,7 @@ class KumoServerSerializer(serializers.ModelSerializer[KumoServer]):
 
     def update(self, instance: KumoServer, validated_data: dict[str, Any]) -> KumoServer:
         """Set what was given."""
-        # Whoever may change the address but knows no password must not have it sent to a host of their choice.
-        if origin(validated_data.get("url", instance.url)) != origin(instance.url):
+        if instance.is_elsewhere(validated_data.get("url", instance.url)):
             instance.login = ""
         for name, value in validated_data.items():
             setattr(instance, name, value)
@@ -306,9 +304,3 @@ class KumoActs(ApiView):
         if "server" in query:
             rows = rows.filter(server__name=query["server"])
         return page_of(request, rows, KumoActSerializer, NewestFirst)
-
-
-def origin(url: str) -> tuple[str, str]:
-    """The scheme and host that a login is sent to."""
-    parts = urlsplit(url)
-    return parts.scheme.lower(), parts.netloc.lower()

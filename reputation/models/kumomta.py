@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -135,6 +136,11 @@ class KumoServer(models.Model):
     @login.setter
     def login(self, login: str) -> None:
         self.login_sealed = encrypt(_PURPOSE, login)
+
+    def is_elsewhere(self, url: str) -> bool:
+        """Whether this address is of another host than ours: a login must not follow to where somebody points it."""
+        here, there = urlsplit(self.url), urlsplit(url)
+        return (here.scheme.lower(), here.netloc.lower()) != (there.scheme.lower(), there.netloc.lower())
 
     @property
     def names(self) -> Names:

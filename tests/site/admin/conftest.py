@@ -20,7 +20,7 @@ from reputation import overrides
 from reputation.breaker_acts import open_by_hand
 from reputation.breaker_policies import change_breaker_policy
 from reputation.domain.breaker_policy import Scope
-from reputation.models import BreakerPolicy, Policy, Pool
+from reputation.models import BreakerPolicy, KumoAct, KumoServer, Policy, Pool
 from reputation.policies import change_policy
 from reputation.scores import score_senders
 from reputation.standing import score_ips
@@ -124,6 +124,10 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
         StalwartHeld.objects.create(id=uuid.uuid4(), outcome="{}", due_at=now, **held)
         UnusedEventType.objects.create(source=source, name=f"queue.event-{number}", count=3)
         UnknownReport.objects.create(source=source, digest=f"{number:064x}", why="no report in it", raw="Hello", size=5)
+        kumo = KumoServer.objects.create(name=f"kumo{number}", url="http://kumo.example:8000")
+        KumoAct.objects.create(
+            server=kumo, act="suspend", method="POST", path="/", kind="ip", sender=ip, breaker_event=1
+        )
         Group.objects.create(name=f"group{number}")
         pool = Pool.objects.create(name=f"pool{number}")
         policy = Policy.objects.create(pool=pool)

@@ -81,6 +81,7 @@ def test_rows_are_added_only_where_that_makes_sense(as_root: Client, as_viewer: 
             "Pool",
             "Policy",
             "BreakerPolicy",
+            "KumoServer",
             "SendingIP",
             "CodeTier",
             "TierMinimum",
