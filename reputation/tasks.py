@@ -11,7 +11,7 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from reputation import breakers, history, metrics, overrides, scores, standing
+from reputation import breakers, history, metrics, overrides, scores, standing, warmup_detection, warmups
 from reputation.enforcement import kumomta
 from telemetry import sql
 from telemetry.domain.vocab import UNKNOWN_IP
@@ -75,6 +75,23 @@ def check_breakers() -> None:
     """Judge every sender with mail in the last 24 hours, and every breaker."""
     moved = _measured("breakers", lambda: breakers.check_all(now=timezone.now()))
     log.info("breakers checked", extra={"transitions": moved})
+
+
+@shared_task(name="reputation.tasks.judge_warmups")
+@my_turn("judge warm-ups", lease=timedelta(minutes=10))
+def judge_warmups() -> None:
+    """Judge the local days of warm-ups that have ended, in whichever time zone it is just past midnight."""
+    moved = _measured("warm-ups", lambda: warmups.tick(now=timezone.now()))
+    if moved:
+        log.info("warm-ups judged", extra={"transitions": moved})
+
+
+@shared_task(name="reputation.tasks.detect_warmups")
+@my_turn("detect warm-ups", lease=timedelta(minutes=30))
+def detect_warmups() -> None:
+    """Look for new sending IPs and cold senders, and propose or start their warm-ups."""
+    made = _measured("warm-up detection", lambda: warmup_detection.detect(now=timezone.now()))
+    log.info("new senders looked for", extra={"warmups": made})
 
 
 @shared_task(name="reputation.tasks.expire_overrides")

@@ -15,6 +15,8 @@ from reputation.api import (
     permits,
     policies,
     testing,
+    warmup_policies,
+    warmups,
 )
 
 urlpatterns = [
@@ -48,6 +50,24 @@ urlpatterns = [
         "breaker-policies/<int:pk>/revisions",
         breaker_policies.BreakerPolicyRevisions.as_view(),
         name="breaker-policy-revisions",
+    ),
+    path("warmups", warmups.Warmups.as_view(), name="warmups"),
+    path("warmups/start", warmups.StartWarmup.as_view(), name="warmup-start"),
+    path("warmups/detect", warmups.DetectWarmups.as_view(), name="warmups-detect"),
+    path("warmups/<int:pk>", warmups.WarmupById.as_view(), name="warmup"),
+    path("warmups/<int:pk>/events", warmups.WarmupEvents.as_view(), name="warmup-events"),
+    path("warmups/<int:pk>/confirm", warmups.ConfirmWarmup.as_view(), name="warmup-confirm"),
+    path("warmups/<int:pk>/skip", warmups.SkipWarmupDay.as_view(), name="warmup-skip"),
+    path("warmups/<int:pk>/complete", warmups.CompleteWarmup.as_view(), name="warmup-complete"),
+    path("warmups/<int:pk>/cancel", warmups.CancelWarmup.as_view(), name="warmup-cancel"),
+    path("warmup-templates", warmup_policies.WarmupTemplates.as_view(), name="warmup-templates"),
+    path("warmup-templates/<int:pk>", warmup_policies.WarmupTemplateById.as_view(), name="warmup-template"),
+    path("warmup-policies", warmup_policies.WarmupPolicies.as_view(), name="warmup-policies"),
+    path("warmup-policies/<int:pk>", warmup_policies.WarmupPolicyById.as_view(), name="warmup-policy"),
+    path(
+        "warmup-policies/<int:pk>/revisions",
+        warmup_policies.WarmupPolicyRevisions.as_view(),
+        name="warmup-policy-revisions",
     ),
     path("permits", permits.Permits.as_view(), name="permits"),
     path("permits/log", permits.PermitLog.as_view(), name="permits-log"),

@@ -44,6 +44,13 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 3.0,
         "options": {"expires": 3},
     },
+    # A few minutes after any time zone's midnight; those with half an hour's offset too.
+    "judge warm-ups": {
+        "task": "reputation.tasks.judge_warmups",
+        "schedule": crontab(minute="*/5"),
+        "options": {"expires": 240},
+    },
+    "detect warm-ups": {"task": "reputation.tasks.detect_warmups", "schedule": crontab(hour="1", minute="0")},
     "lift expired overrides": {
         "task": "reputation.tasks.expire_overrides",
         "schedule": 30.0,
