@@ -77,7 +77,7 @@ def policyd(environment: dict[str, str]) -> tuple[list[str], int, dict[str, str]
     """The command of our policy service, its port and its environment."""
     port = free_port()
     command = [sys.executable, "manage.py", "policyd", "--listen", f"127.0.0.1:{port}", "--socketmap", "off"]
-    return command, port, environment | {"GS_LOG_LEVEL": "CRITICAL"}
+    return command, port, environment | {"GS_LOG_LEVEL": "ERROR"}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
+from typing import NamedTuple
 
 from django.db import Error as DatabaseError
 
@@ -21,6 +22,14 @@ from reputation.permit_facts import Books
 from reputation.permit_record import Recorder
 
 log = logging.getLogger(__name__)
+
+
+class Considered(NamedTuple):
+    """An ask, what it is decided by, and what the rules say before anything is spent."""
+
+    ask: Ask
+    facts: Facts
+    ruling: Ruling
 
 
 class Desk:
@@ -40,27 +49,34 @@ class Desk:
         Raises DatabaseError only where the database never answered since this process started.
         """
         book = self.books.current()
-        return self.spend(asks, book, now=now) if spend else [self._look(ask, book, now) for ask in asks]
+        if spend:
+            return self.spend(asks, book, now=now)
+        return [self.tell(self.consider(ask, book, now=now), book, now=now, record=False) for ask in asks]
 
     def spend(self, asks: Sequence[Ask], book: PermitBook, *, now: datetime) -> list[Answer]:
         """Decide by this book, spend, and record."""
-        questions = [(ask, book.facts(ask, now)) for ask in asks]
-        rulings = self._settle(questions, now)
+        return self.spend_decided([self.consider(ask, book, now=now) for ask in asks], book, now=now)
+
+    def consider(self, ask: Ask, book: PermitBook, *, now: datetime) -> Considered:
+        """What this book says of an ask; nothing is spent yet."""
+        facts = book.facts(ask, now)
+        return Considered(ask, facts, decide(ask, facts, {}, now))
+
+    def spend_decided(self, considered: Sequence[Considered], book: PermitBook, *, now: datetime) -> list[Answer]:
+        """Spend what was decided, decide anew where it is spent already, and record."""
+        rulings = self._settle(considered, now)
         answers = [
-            self._answer(ask, facts, ruling, book) for (ask, facts), ruling in zip(questions, rulings, strict=True)
+            self._answer(entry.ask, entry.facts, ruling, book)
+            for entry, ruling in zip(considered, rulings, strict=True)
         ]
-        self.recorder.add(zip(asks, answers, strict=True), now=now)
+        self.recorder.add(zip([entry.ask for entry in considered], answers, strict=True), now=now)
         return answers
 
-    def from_memory(self, ask: Ask, book: PermitBook, *, now: datetime, spend: bool) -> Answer | None:
-        """The answer where nothing needs to be spent for it; None where something does."""
-        facts = book.facts(ask, now)
-        ruling = decide(ask, facts, {}, now)
-        if spend and ruling.caps:
-            return None
-        answer = self._answer(ask, facts, ruling, book)
-        if spend:
-            self.recorder.add([(ask, answer)], now=now)
+    def tell(self, considered: Considered, book: PermitBook, *, now: datetime, record: bool) -> Answer:
+        """The answer where nothing is to be spent."""
+        answer = self._answer(considered.ask, considered.facts, considered.ruling, book)
+        if record:
+            self.recorder.add([(considered.ask, answer)], now=now)
         return answer
 
     def too_many(self, ask: Ask, book: PermitBook, *, now: datetime) -> Answer:
@@ -71,10 +87,6 @@ class Desk:
         self.recorder.add([(ask, answer)], now=now)
         return answer
 
-    def _look(self, ask: Ask, book: PermitBook, now: datetime) -> Answer:
-        facts = book.facts(ask, now)
-        return self._answer(ask, facts, decide(ask, facts, {}, now), book)
-
     def _answer(self, ask: Ask, facts: Facts, ruling: Ruling, book: PermitBook) -> Answer:
         told = answer(ruling, facts.policy.mode, pool=book.pool_of(ask), provider=book.provider_of(ask))
         away = self.books.away_since
@@ -82,32 +94,28 @@ class Desk:
             told = replace(told, reason=f"{told.reason} (As of {book.at:%H:%M} UTC: the database is away.)")
         return told
 
-    def _settle(self, questions: Sequence[tuple[Ask, Facts]], now: datetime) -> list[Ruling]:
-        """Decide and spend, until every ask is held back or has what it needs."""
+    def _settle(self, considered: Sequence[Considered], now: datetime) -> list[Ruling]:
+        """Spend and decide anew, until every ask is held back or has what it needs."""
         known: dict[str, int] = {}
-        rulings: dict[int, Ruling] = {}
-        open_ = list(range(len(questions)))
-        while open_:
-            for number in open_:
-                ask, facts = questions[number]
-                rulings[number] = decide(ask, facts, known, now)
-            wanting = [number for number in open_ if rulings[number].caps]
-            spends = [Spend(questions[number][0].recipients, rulings[number].caps) for number in wanting]
+        rulings = [entry.ruling for entry in considered]
+        wanting = [number for number, ruling in enumerate(rulings) if ruling.caps]
+        while wanting:
+            spends = [Spend(considered[number].ask.recipients, rulings[number].caps) for number in wanting]
             try:
-                short = self.store.take(spends) if spends else []
+                short = self.store.take(spends)
             except BudgetsAwayError as error:
                 log.error("budgets do not answer", extra={"error": str(error)})
                 for number in wanting:
-                    policy = questions[number][1].policy
+                    policy = considered[number].facts.policy
                     rulings[number] = cannot_know(policy, "Nobody knows now what is spent.", now)
                 break
-            open_ = []
-            for number, found in zip(wanting, short, strict=True):
-                if found is not None:
-                    # Each round learns of one more budget that has too little left, so this ends.
-                    known[found.key] = max(found.spent, known.get(found.key, 0))
-                    open_.append(number)
-        return [rulings[number] for number in range(len(questions))]
+            failed = [(number, found) for number, found in zip(wanting, short, strict=True) if found is not None]
+            # Each round learns of budgets that have too little left, so this ends.
+            known.update((found.key, max(found.spent, known.get(found.key, 0))) for _, found in failed)
+            for number, _ in failed:
+                rulings[number] = decide(considered[number].ask, considered[number].facts, known, now)
+            wanting = [number for number, _ in failed if rulings[number].caps]
+        return rulings
 
     def write_down(self) -> None:
         """Write the record and what budgets kept elsewhere say. Raises DatabaseError and BudgetsAwayError."""

@@ -75,6 +75,14 @@ class Ask:
             return True
         return any(name.partition("@")[0].lower() in ROLE_ACCOUNTS for name in (self.sender, self.recipient))
 
+    def key(self, now: datetime) -> str:
+        """Decides among IPs: the same key finds the same IP as long as nothing changes.
+
+        By recipient where there is one, so that the policy service and the socketmap find the same IP for a message;
+        with the date, so that nobody's mail is bound to one IP for ever.
+        """
+        return f"{(self.recipient or self.sender).lower()}|{now.toordinal()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Cap:
@@ -93,12 +101,14 @@ class Cap:
     """The limit at its best; an ask above it can never pass. None: that is not known."""
     word: str = ""
     """Tells apart caps of one rule whose limit changes within the window, such as a breaker's steps."""
+    key: str = field(init=False, compare=False)
+    """The budget that this is spent from."""
 
-    @property
-    def key(self) -> str:
-        """The budget that this is spent from."""
-        parts = (self.rule, self.word, self.kind, self.sender, self.provider, f"{self.starts:%Y%m%dT%H%M}")
-        return "|".join(parts)
+    def __post_init__(self) -> None:
+        start = self.starts
+        at = f"{start.year:04}{start.month:02}{start.day:02}T{start.hour:02}{start.minute:02}"
+        parts = (self.rule, self.word, self.kind, self.sender, self.provider, at)
+        object.__setattr__(self, "key", "|".join(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +117,15 @@ class Voice:
 
     rule: Rule
     action: Action
-    reason: str
+    words: str = ""
     until: datetime | None = None
+    cap: Cap | None = None
+    """What it speaks about, where it is a cap."""
+
+    @property
+    def reason(self) -> str:
+        """The sentence; put together when somebody reads it, as most are not read."""
+        return self.words or (f"Within {_named(self.cap)}." if self.cap else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +135,17 @@ class Candidate:
     member: Member
     breakers: tuple[Allowance, ...] = ()
     caps: tuple[Cap, ...] = ()
+    weight: float = field(init=False)
+    """Its share of the pool's mail: by standing and breakers too."""
+
+    def __post_init__(self) -> None:
+        share = min((float(entry.share) for entry in self.breakers), default=1.0)
+        object.__setattr__(self, "weight", self.member.weight * self.member.standing_share * share)
 
     @property
     def ip(self) -> str:
         """Its address."""
         return self.member.ip
-
-    @property
-    def weight(self) -> float:
-        """Its share of the pool's mail: by standing and breakers too."""
-        share = min((float(entry.share) for entry in self.breakers), default=1.0)
-        return self.member.weight * self.member.standing_share * share
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +159,6 @@ class Facts:
     """Of the sending domain."""
     candidates: tuple[Candidate, ...] = ()
     """Empty: nobody knows by which IP this will leave."""
-    key: str = ""
-    """Decides among IPs: the same key finds the same IP as long as nothing changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +205,7 @@ def decide(ask: Ask, facts: Facts, spent: Mapping[str, int], now: datetime) -> R
     """What the rules say of this ask. `spent` holds what is known of budgets beyond what the caps themselves tell."""
     if ask.is_exempt:
         voice = Voice(Rule.EXEMPT, Action.ALLOW, "Reports, postmaster and abuse are never held back.")
-        return _ruling(voice, (voice,), facts.candidates, facts.key)
+        return _ruling(voice, (voice,), facts.candidates, ask.key(now))
     voices = list(_breaker_voices(facts.breakers, now))
     voices += _cap_voices(facts.caps, ask.recipients, spent)
     held = _strictest(voices)
@@ -209,7 +224,7 @@ def decide(ask: Ask, facts: Facts, spent: Mapping[str, int], now: datetime) -> R
             able.append(candidate)
         elif stopped is not None:
             against.append(stopped)
-    ordered = in_order([(candidate.member, candidate.weight) for candidate in able], facts.key)
+    ordered = in_order([(candidate.member, candidate.weight) for candidate in able], ask.key(now))
     if not ordered:
         return _nobody(voices, against, now)
     first = next(candidate for candidate in able if candidate.ip == ordered[0])
@@ -237,8 +252,7 @@ def _allowed(voices: Sequence[Voice], caps: tuple[Cap, ...], ips: tuple[str, ...
     decided = min(caps, key=lambda cap: cap.limit - cap.counted, default=None)
     if decided is None:
         return Ruling(Action.ALLOW, Rule.NO_LIMIT, "Nothing limits this.", None, tuple(voices), ips)
-    reason = f"Within {_named(decided)}."
-    return Ruling(Action.ALLOW, decided.rule, reason, None, tuple(voices), ips, caps)
+    return Ruling(Action.ALLOW, decided.rule, f"Within {_named(decided)}.", None, tuple(voices), ips, caps)
 
 
 def _ruling(voice: Voice, voices: tuple[Voice, ...], candidates: Iterable[Candidate], key: str) -> Ruling:
@@ -292,7 +306,7 @@ def _cap_voices(caps: Iterable[Cap], recipients: int, spent: Mapping[str, int]) 
             words = f"{named[0].upper()}{named[1:]} is spent."
             yield Voice(cap.rule, Action.DEFER, words, cap.ends)
         else:
-            yield Voice(cap.rule, Action.ALLOW, f"Within {_named(cap)}.")
+            yield Voice(cap.rule, Action.ALLOW, cap=cap)
 
 
 _CAP_WORDS = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reputation.domain.breaker import Allowance, Allowances
 from reputation.domain.breaker_policy import Kind, Scope
@@ -43,6 +43,9 @@ class PermitBook:
     spent: Mapping[str, int] = field(default_factory=dict)
     """Budgets as they were at that moment, by key."""
     directory: ProviderDirectory = field(default_factory=lambda: ProviderDirectory.of([]))
+    # What was worked out by this book already; a book lives for a second.
+    _facts: dict[tuple[Any, ...], Facts] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _candidates: dict[tuple[Any, ...], Candidate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def pool_of(self, ask: Ask) -> str:
         """By which pool this leaves."""
@@ -61,22 +64,31 @@ class PermitBook:
         return self.directory.provider("", ask.recipient.rpartition("@")[2].lower())
 
     def facts(self, ask: Ask, now: datetime) -> Facts:
-        """What an ask is decided by."""
+        """What an ask is decided by; worked out once for all that differ in recipients alone."""
         pool, provider = self.pool_of(ask), self.provider_of(ask)
+        which = (ask.domain, ask.ip, pool, provider, _minute(now))
+        found = self._facts.get(which)
+        if found is None:
+            found = self._facts[which] = self._work_out(ask, pool, provider, now)
+        return found
+
+    def _work_out(self, ask: Ask, pool: str, provider: str, now: datetime) -> Facts:
         policy = self.policy_of(pool)
         members = (self._member(ask.ip, pool),) if ask.ip else self.pools.get(pool, ())
-        candidates = tuple(
-            Candidate(member, self._breakers("ip", member.ip, provider), self._caps("ip", member.ip, provider, now))
-            for member in members
-        )
+        candidates = tuple(self._candidate(member, provider, now) for member in members)
         caps = self._caps("domain", ask.domain, provider, now) if ask.domain else ()
         if not candidates and ask.domain:
             caps += tuple(_provider_caps(policy, "domain", ask.domain, provider, now))
         breakers = self._breakers("domain", ask.domain, provider) if ask.domain else ()
-        # By recipient where there is one, so that the policy service and the socketmap find the same IP for a message;
-        # with the date, so that nobody's mail is bound to one IP for ever.
-        key = f"{(ask.recipient or ask.sender).lower()}|{now:%Y%m%d}"
-        return Facts(policy, breakers, caps, candidates, key)
+        return Facts(policy, breakers, caps, candidates)
+
+    def _candidate(self, member: Member, provider: str, now: datetime) -> Candidate:
+        which = (member, provider, _minute(now))
+        found = self._candidates.get(which)
+        if found is None:
+            breakers, caps = self._breakers("ip", member.ip, provider), self._caps("ip", member.ip, provider, now)
+            found = self._candidates[which] = Candidate(member, breakers, caps)
+        return found
 
     def _member(self, ip: str, pool: str) -> Member:
         known = next((member for member in self.pools.get(pool, ()) if member.ip == ip), None)
@@ -114,18 +126,22 @@ class PermitBook:
             if entry is None or not entry.share:
                 continue
             base = policy.ip_limit_per_hour if kind == "ip" else policy.domain_limit_per_hour
-            normal = base if base is not None and not at else self.normal.get(scope, base or 0)
+            normal = base if base is not None else self.normal.get(scope, 0)
             limit = max(policy.probe_per_hour, math.ceil(entry.share * normal))
             starts, word = _hour(now), str(round(entry.share * _FAR))
             yield Cap(Rule.PROBE, kind, name, at, starts, starts + HOUR, limit, word=word)
 
     def _volume(self, kind: Kind, name: str, provider: str, policy: SendingPolicy, now: datetime) -> Iterator[Cap]:
         plan = self.warm_ups.get((kind, name))
-        if plan is not None and plan.starts <= now < plan.ends:
-            yield Cap(Rule.WARM_UP, kind, name, "", plan.starts, plan.ends, plan.limit, plan.counted)
+        if plan is not None:
+            # A book that outlives the window (the database is away) goes on with the same volume, and not without any.
+            is_over = plan.ends <= now
+            starts = plan.ends if is_over else plan.starts
+            ends = starts + (plan.ends - plan.starts)
+            yield Cap(Rule.WARM_UP, kind, name, "", starts, ends, plan.limit, 0 if is_over else plan.counted)
             if provider in plan.provider_limits:
                 limit, counted = plan.provider_limits[provider], plan.provider_counted.get(provider, 0)
-                yield Cap(Rule.WARM_UP, kind, name, provider, plan.starts, plan.ends, limit, counted)
+                yield Cap(Rule.WARM_UP, kind, name, provider, starts, ends, limit, 0 if is_over else counted)
             return
         base = policy.ip_limit_per_hour if kind == "ip" else policy.domain_limit_per_hour
         if base is None:
@@ -157,6 +173,11 @@ def _provider_caps(policy: SendingPolicy, kind: Kind, name: str, provider: str, 
 
 def _hour(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0)
+
+
+def _minute(now: datetime) -> tuple[int, int, int]:
+    # Windows begin and end at whole minutes, whatever the time zone.
+    return now.toordinal(), now.hour, now.minute
 
 
 def _day(now: datetime) -> datetime:

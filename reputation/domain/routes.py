@@ -54,14 +54,14 @@ def _chosen(book: PermitBook, ask: Ask, kind: str, now: datetime) -> Member | st
         return ""
     if facts.policy.mode is not Mode.ENFORCE:
         # What the policy only observes must change nothing: not even which IP sends.
-        ordered = in_order([(entry.member, float(entry.member.weight)) for entry in candidates], facts.key)
+        ordered = in_order([(entry.member, float(entry.member.weight)) for entry in candidates], ask.key(now))
         return _member(candidates, ordered[0]) if ordered else ""
     only_ips = replace(facts, breakers=(), caps=(), candidates=tuple(candidates))
     ruling = decide(ask, only_ips, {}, now)
     if ruling.action is not Action.ALLOW:
         return ruling.reason if kind == MapName.RECIPIENT else ""
     probing = _probing(candidates, ruling.ips)
-    if probing is not None and not _drawn(facts.key, probing, now):
+    if probing is not None and not _drawn(ask.key(now), probing, now):
         return f"Every sending IP for this provider is half-open; {round(probing * 100)} % pass."
     return _member(candidates, ruling.ips[0])
 

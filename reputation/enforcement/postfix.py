@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +33,15 @@ from reputation.domain.postfix_wire import (
     take_netstring,
 )
 from reputation.domain.routes import lookup
-from reputation.permits import UNAVAILABLE, Desk
+from reputation.permits import UNAVAILABLE, Considered, Desk
 
 log = logging.getLogger(__name__)
 
 REQUESTS = Counter("policyd_requests", "Requests to the Postfix services.", ["service"])
 # The book and the record are kept this often, in seconds.
 EVERY = 0.5
+# How long one thread may hold the others up, in seconds.
+SWITCH = 0.0002
 # Asks spent together at most; the rest waits for the next round.
 MOST_TOGETHER = 500
 # Asks that wait at most; past them Postfix is told that we cannot know, and memory does not grow.
@@ -53,7 +56,7 @@ class Counterparts:
 
     def __init__(self, desk: Desk, *, pool: str, state: str) -> None:
         self.desk, self.pool, self.state = desk, pool, state
-        self._waiting: deque[tuple[Ask, Told]] = deque()
+        self._waiting: deque[tuple[Considered, Told]] = deque()
         self._spending = False
         # One thread: it holds the database connection, and rounds follow each other.
         self._spender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spend")
@@ -68,13 +71,13 @@ class Counterparts:
         """Tell the answer, at once where nothing is to be spent."""
         book = self.desk.books.latest
         now = timezone.now()
-        answer = self.desk.from_memory(ask, book, now=now, spend=spend)
-        if answer is not None:
-            tell(answer)
+        considered = self.desk.consider(ask, book, now=now)
+        if not spend or not considered.ruling.caps:
+            tell(self.desk.tell(considered, book, now=now, record=spend))
         elif len(self._waiting) >= MOST_WAITING:
             tell(self.desk.too_many(ask, book, now=now))
         else:
-            self._waiting.append((ask, tell))
+            self._waiting.append((considered, tell))
             if not self._spending:
                 self._spending = True
                 self._run(self._spend())
@@ -87,16 +90,15 @@ class Counterparts:
         try:
             while self._waiting:
                 together = [self._waiting.popleft() for _ in range(min(MOST_TOGETHER, len(self._waiting)))]
-                asks = [ask for ask, _ in together]
-                answers = await _in(self._spender, partial(self._round, asks))
+                answers = await _in(self._spender, partial(self._round, [asked for asked, _ in together]))
                 for (_, tell), answer in zip(together, answers, strict=True):
                     tell(answer)
         finally:
             self._spending = False
 
-    def _round(self, asks: list[Ask]) -> list[Answer]:
+    def _round(self, considered: list[Considered]) -> list[Answer]:
         close_old_connections()
-        return self.desk.spend(asks, self.desk.books.latest, now=timezone.now())
+        return self.desk.spend_decided(considered, self.desk.books.latest, now=timezone.now())
 
     async def _keep(self) -> None:
         while True:
@@ -239,6 +241,8 @@ async def serve(
     stop: asyncio.Event,
 ) -> None:
     """Serve until `stop` is set. Raises OSError where an address is taken."""
+    # The threads that read the book and spend must not keep the answers waiting for Python's usual 5 ms.
+    sys.setswitchinterval(SWITCH)
     loop = asyncio.get_running_loop()
     while not await loop.run_in_executor(None, parts.has_book):
         try:

@@ -100,7 +100,7 @@ def test_more_at_once_than_a_limit_ever_allows_is_rejected() -> None:
 def test_the_caps_to_spend_are_the_domains_and_those_of_the_first_ip() -> None:
     own = cap(5)
     by_ip = {ip: cap(9, kind="ip", sender=ip) for ip in (GOOD, OTHER)}
-    facts = Facts(caps=(own,), candidates=tuple(candidate(ip, caps=(by_ip[ip],)) for ip in by_ip), key="k")
+    facts = Facts(caps=(own,), candidates=tuple(candidate(ip, caps=(by_ip[ip],)) for ip in by_ip))
     ruling = decide(NEWS, facts, {}, NOON)
     assert set(ruling.ips) == {GOOD, OTHER}
     assert ruling.caps == (own, by_ip[ruling.ips[0]])
