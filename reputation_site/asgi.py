@@ -12,17 +12,20 @@ from reputation_site.wsgi import application as pages
 WAITING_PER_THREAD = 16
 
 # After Django is set up (by the import of wsgi).
+from reputation.permit_lane import PermitLane  # noqa: E402
 from telemetry.api.events import Events  # noqa: E402
 from telemetry.api.kumomta import KumoMtaWebhook  # noqa: E402
 from telemetry.api.webhooks import DeliveryFailureWebhook  # noqa: E402
 from telemetry.lane.app import Lane, routes  # noqa: E402
 
-application = Lane(
+_lane = Lane(
     Bridge(
         pages,
         threads=settings.WEB_THREADS,
         most_waiting=settings.WEB_THREADS * WAITING_PER_THREAD,
         most_bytes=settings.MAX_BODY_BYTES,
+        # Whole messages come to the hook, and what it asks stands before them.
+        cut={reverse("stalwart-hook")},
     ),
     routes(
         {
@@ -32,3 +35,4 @@ application = Lane(
         }
     ),
 )
+application = PermitLane(_lane, reverse("permits"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
@@ -24,13 +24,24 @@ BUSY = b"Too many requests are waiting. Try again in a few seconds.\n"
 
 
 class Bridge:
-    """An ASGI callable that runs a WSGI application in `threads` threads, at most `most_waiting` requests ahead."""
+    """An ASGI callable that runs a WSGI application in `threads` threads, at most `most_waiting` requests ahead.
 
-    def __init__(self, application: Wsgi, *, threads: int, most_waiting: int, most_bytes: int) -> None:
+    At the paths in `cut` the beginning of a body that is too large is handed on and the rest thrown away.
+    """
+
+    def __init__(
+        self,
+        application: Wsgi,
+        *,
+        threads: int,
+        most_waiting: int,
+        most_bytes: int,
+        cut: Collection[str] = (),
+    ) -> None:
         self._application = application
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pages")
         self._most = threads + most_waiting
-        self._most_bytes = most_bytes
+        self._most_bytes, self._cut = most_bytes, cut
         self._under_way = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -54,7 +65,7 @@ class Bridge:
         One that declares to be larger is not read at all: the application refuses it by what it declares.
         """
         declared = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
-        if declared > self._most_bytes:
+        if declared > self._most_bytes and scope["path"] not in self._cut:
             return b""
         parts: list[bytes] = []
         length, more = 0, True

@@ -15,7 +15,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 
-from reputation.api.permits import AnyToken, BearerOfEither
+from reputation.api.permits import EITHER_TOKEN, AnyToken, BearerOfEither
 from reputation.enforcement.kumomta_shaping import shaping_file
 from reputation.models import KumoServer
 from telemetry.api.common import ApiView
@@ -57,6 +57,7 @@ class ShapingFile(ApiView):
 
     @extend_schema(
         tags=["kumomta"],
+        auth=EITHER_TOKEN,
         operation_id="kumomta_shaping",
         summary="The shaping file that KumoMTA reads",
         parameters=[

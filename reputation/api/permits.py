@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiExample
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -35,6 +35,9 @@ from telemetry.authentication import ApiTokenAuthentication, SourceAuthenticatio
 from telemetry.domain.clean import LONGEST_ADDRESS
 from telemetry.models import Source
 
+# How the OpenAPI document names who may ask: classes that only vary how a token is read have no name of their own.
+SOURCE_TOKEN: Any = [{"sourceToken": []}]
+EITHER_TOKEN: Any = [{"apiToken": []}, *SOURCE_TOKEN]
 MOST_AT_ONCE = 1_000
 MOST_RECIPIENTS = 1_000_000
 
@@ -131,7 +134,7 @@ class PermitSerializer(serializers.Serializer[Any]):
     pool = serializers.CharField()
     provider = serializers.CharField(allow_blank=True)
     sending_ips = serializers.ListField(
-        child=serializers.CharField(), source="ips", help_text="Those that may send this, in the order to use them."
+        child=serializers.CharField(), help_text="Those that may send this, in the order to use them."
     )
     voices = VoiceSerializer(many=True, help_text="Every rule that spoke.")
 
@@ -173,6 +176,7 @@ class Permits(ApiView):
     authentication_classes = [AnyToken, BearerOfEither]
     permission_classes = [MayAsk]
 
+    @extend_schema(auth=EITHER_TOKEN)
     @documented(
         "permits",
         "permits_ask",
@@ -198,7 +202,7 @@ class Permits(ApiView):
             raise serializers.ValidationError({"pool": f"There is no pool {unknown[0][:100]!r}."})
         answers = permits.ask(asks, now=now, spend=body["spend"])
         permit_keeper.ensure()
-        told = [PermitSerializer(_Told(answer, now)).data for answer in answers]
+        told = [answer_as_json(answer, now) for answer in answers]
         return Response({"permits": told} if questions is not None else told[0])
 
 
@@ -260,16 +264,24 @@ class PermitLog(ApiView):
         return page_of(request, rows, PermitMinuteSerializer, NewestFirst)
 
 
-class _Told:
-    """An answer with the seconds to wait."""
-
-    def __init__(self, answer: Answer, now: datetime) -> None:
-        self._answer = answer
-        until = answer.until
-        self.retry_after = max(1, round((until - now).total_seconds())) if until is not None else None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._answer, name)
+def answer_as_json(answer: Answer, now: datetime) -> dict[str, Any]:
+    """An answer as it is told, whichever way in was taken: the fields of PermitSerializer."""
+    until = answer.until
+    return {
+        "action": answer.action.value,
+        "verdict": answer.verdict.value,
+        "rule": answer.rule.value,
+        "reason": answer.reason,
+        "mode": answer.mode.value,
+        "retry_after": max(1, round((until - now).total_seconds())) if until is not None else None,
+        "until": until,
+        "pool": answer.pool,
+        "provider": answer.provider,
+        "sending_ips": list(answer.ips),
+        "voices": [
+            {"rule": voice.rule.value, "action": voice.action.value, "reason": voice.reason} for voice in answer.voices
+        ],
+    }
 
 
 def _ask(body: dict[str, Any]) -> Ask:
