@@ -1,5 +1,5 @@
 """The admin of this floor: standing and what people do about it, policies, the audit log, the self-test."""
 
-from reputation.admin import audit, breakers, kumomta, policies, scores, standing
+from reputation.admin import audit, breakers, kumomta, policies, scores, standing, warmup_policies, warmups
 
-__all__ = ["audit", "breakers", "kumomta", "policies", "scores", "standing"]
+__all__ = ["audit", "breakers", "kumomta", "policies", "scores", "standing", "warmup_policies", "warmups"]

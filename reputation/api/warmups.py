@@ -13,7 +13,7 @@ from drf_spectacular.utils import OpenApiExample
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from reputation import warmup_acts, warmup_detection
+from reputation import warmup_acts, warmup_detection, warmup_progress
 from reputation.api.acts import ReasonBody
 from reputation.api.warmup_shapes import (
     DetectedSerializer,
@@ -25,11 +25,8 @@ from reputation.api.warmup_shapes import (
 )
 from reputation.domain.breaker_policy import Kind
 from reputation.domain.warmup import Schedule, Unit
-from reputation.domain.warmup_policy import State
 from reputation.models import Warmup, WarmupEvent
 from reputation.models.warmup import schedule_of
-from reputation.warmup_policies import warmup_book
-from reputation.warmups import plans_of
 from telemetry.api.common import (
     ApiView,
     NewestFirst,
@@ -50,12 +47,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def shown(rows: list[Warmup]) -> list[Warmup]:
     """The rows with `today`, the window in force of those that run; a few queries whatever their number."""
-    running = [row for row in rows if row.state == State.RUNNING]
-    found = plans_of(running, warmup_book(), now=timezone.now()) if running else []
-    plans = {(plan.kind, plan.sender): plan for plan in found}
+    plans = warmup_progress.today(rows, now=timezone.now())
     for row in rows:
-        key: Any = (row.kind, row.sender)
-        row.today = plans.get(key) if row.state == State.RUNNING else None  # type: ignore[attr-defined]
+        row.today = plans.get(row.pk)  # type: ignore[attr-defined]
     return rows
 
 

@@ -20,10 +20,13 @@ from reputation import overrides
 from reputation.breaker_acts import open_by_hand
 from reputation.breaker_policies import change_breaker_policy
 from reputation.domain.breaker_policy import Scope
+from reputation.domain.warmup import Schedule
 from reputation.models import BreakerPolicy, KumoAct, KumoServer, Policy, Pool
 from reputation.policies import change_policy
 from reputation.scores import score_senders
 from reputation.standing import score_ips
+from reputation.warmup_acts import start as start_warmup
+from reputation.warmup_policies import change_warmup_policy, new_policy
 from telemetry import intake
 from telemetry.counters import roll_up
 from telemetry.domain.event import Event
@@ -134,6 +137,8 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
         for volume in (60, 70):
             change_policy(policy, {"minimum_volume": volume + number}, user=user, reason="a small sender")
         change_breaker_policy(BreakerPolicy.objects.create(pool=pool, revision=0), {}, user=user, reason="its own")
+        change_warmup_policy(new_policy(pool), {}, user=user, reason="its own")
+        start_warmup("ip", ip, Schedule((100, 200)), reason="a new machine", user=user, now=now)
 
 
 @pytest.fixture

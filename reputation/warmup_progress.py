@@ -1,0 +1,69 @@
+"""How far warm-ups are, for people: a sentence about today, and what was planned and used on each day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from reputation import budgets
+from reputation.domain.warmup import DayPlan, Unit
+from reputation.domain.warmup_policy import State
+from reputation.models import Warmup, WarmupEvent
+from reputation.warmup_policies import warmup_book
+from reputation.warmups import kind_of, plans_of
+
+
+@dataclass(frozen=True, slots=True)
+class DayLine:
+    """One day of the schedule: what was planned, and how its last turn went."""
+
+    day: int
+    planned: int
+    is_current: bool
+    on_date: date | None = None
+    """None: not judged yet."""
+    used: int | None = None
+    standing: str = ""
+    outcome: str = ""
+
+
+def day_lines(row: Warmup) -> list[DayLine]:
+    """The schedule, each day with its latest judgement."""
+    judged: dict[int, WarmupEvent] = {}
+    for event in WarmupEvent.objects.filter(warmup=row, used__isnull=False).order_by("id"):
+        judged[event.from_day] = event
+    runs = row.state == State.RUNNING
+    lines = []
+    for day, planned in enumerate(row.amounts, start=1):
+        is_current, last = runs and day == row.day, judged.get(day)
+        if last is None:
+            lines.append(DayLine(day, planned, is_current))
+        else:
+            outcome = last.get_step_display()
+            lines.append(DayLine(day, planned, is_current, last.on_date, last.used, last.standing, outcome))
+    return lines
+
+
+def today(rows: Sequence[Warmup], *, now: datetime) -> dict[int, DayPlan]:
+    """The window in force of those that run, by the warm-up's id; a few queries whatever their number."""
+    running = [row for row in rows if row.state == State.RUNNING]
+    found = plans_of(running, warmup_book(), now=now) if running else []
+    plans = {(plan.kind, plan.sender): plan for plan in found}
+    keyed = ((row.pk, plans.get((kind_of(row), row.sender))) for row in running)
+    return {key: plan for key, plan in keyed if plan is not None}
+
+
+def used_so_far(plan: DayPlan) -> int:
+    """Recipients of the window so far: by the events or by what was permitted, whichever is more."""
+    return max(plan.counted, budgets.spent(plan.kind, plan.sender, starts=plan.starts))
+
+
+def in_words(row: Warmup, plan: DayPlan | None, used: int) -> str:
+    """ "Day 4 of 14: 312 of 1,000 used"; what else it is where it does not run."""
+    if row.state != State.RUNNING:
+        return f"{row.get_state_display()}, {row.days} days" if row.state == State.PROPOSED else row.get_state_display()
+    where = f"Day {row.day} of {row.days}"
+    if plan is None:
+        return f"{where}; its policy is switched off"
+    return f"{where}: {used:,} of {plan.limit:,} used{' this hour' if row.unit == Unit.HOUR else ''}"
