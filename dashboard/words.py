@@ -31,6 +31,15 @@ _ACTIONS = {
     "breaker_opened": "Breaker opened",
     "breaker_half_open": "Breaker half open",
     "breaker_closed": "Breaker closed",
+    "warmup_proposed": "Warm-up proposed",
+    "warmup_started": "Warm-up started",
+    "warmup_advanced": "Warm-up a day on",
+    "warmup_stepped_back": "Warm-up a day back",
+    "warmup_restarted": "Warm-up begun anew",
+    "warmup_skipped": "Warm-up day chosen",
+    "warmup_completed": "Warm-up completed",
+    "warmup_cancelled": "Warm-up cancelled",
+    "warmup_withdrawn": "Warm-up no longer proposed",
 }
 
 

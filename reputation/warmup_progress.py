@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from reputation import budgets
+from reputation.domain.permit import Rule
 from reputation.domain.warmup import DayPlan, Unit
 from reputation.domain.warmup_policy import State
-from reputation.models import Warmup, WarmupEvent
+from reputation.models import Budget, Warmup, WarmupEvent
 from reputation.warmup_policies import warmup_book
 from reputation.warmups import kind_of, plans_of
 
@@ -45,25 +46,44 @@ def day_lines(row: Warmup) -> list[DayLine]:
     return lines
 
 
-def today(rows: Sequence[Warmup], *, now: datetime) -> dict[int, DayPlan]:
+@dataclass(frozen=True, slots=True)
+class Today:
+    """The window in force of a warm-up that runs."""
+
+    plan: DayPlan
+    used: int
+    """Recipients so far: by the events or by what was permitted, whichever is more."""
+
+
+def today(rows: Sequence[Warmup], *, now: datetime) -> dict[int, Today]:
     """The window in force of those that run, by the warm-up's id; a few queries whatever their number."""
     running = [row for row in rows if row.state == State.RUNNING]
-    found = plans_of(running, warmup_book(), now=now) if running else []
-    plans = {(plan.kind, plan.sender): plan for plan in found}
-    keyed = ((row.pk, plans.get((kind_of(row), row.sender))) for row in running)
-    return {key: plan for key, plan in keyed if plan is not None}
+    plans = {(plan.kind, plan.sender): plan for plan in plans_of(running, warmup_book(), now=now)} if running else {}
+    permitted = _permitted(plans.values())
+    found: dict[int, Today] = {}
+    for row in running:
+        plan = plans.get((kind_of(row), row.sender))
+        if plan is not None:
+            spent = permitted.get((plan.kind, plan.sender, plan.starts), 0)
+            found[row.pk] = Today(plan, max(plan.counted, spent))
+    return found
 
 
-def used_so_far(plan: DayPlan) -> int:
-    """Recipients of the window so far: by the events or by what was permitted, whichever is more."""
-    return max(plan.counted, budgets.spent(plan.kind, plan.sender, starts=plan.starts))
+def _permitted(plans: Iterable[DayPlan]) -> Counter[tuple[str, str, datetime]]:
+    found: Counter[tuple[str, str, datetime]] = Counter()
+    names, starts = {plan.sender for plan in plans}, {plan.starts for plan in plans}
+    if names:
+        rows = Budget.objects.filter(rule=Rule.WARM_UP, provider="", sender__in=names, starts_at__in=starts).order_by()
+        for kind, sender, at, spent in rows.values_list("kind", "sender", "starts_at", "spent"):
+            found[kind, sender, at] += spent
+    return found
 
 
-def in_words(row: Warmup, plan: DayPlan | None, used: int) -> str:
+def in_words(row: Warmup, current: Today | None) -> str:
     """ "Day 4 of 14: 312 of 1,000 used"; what else it is where it does not run."""
     if row.state != State.RUNNING:
         return f"{row.get_state_display()}, {row.days} days" if row.state == State.PROPOSED else row.get_state_display()
     where = f"Day {row.day} of {row.days}"
-    if plan is None:
+    if current is None:
         return f"{where}; its policy is switched off"
-    return f"{where}: {used:,} of {plan.limit:,} used{' this hour' if row.unit == Unit.HOUR else ''}"
+    return f"{where}: {current.used:,} of {current.plan.limit:,} used{' this hour' if row.unit == Unit.HOUR else ''}"

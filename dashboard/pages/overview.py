@@ -9,6 +9,8 @@ from dashboard import queries
 from dashboard.charts import Column, stacked
 from dashboard.pages.breakers import ON_OVERVIEW_SHOWN, BreakerLine, open_breakers
 from dashboard.pages.parts import Change, Figure, OverrideNote, ScoreLine
+from dashboard.pages.warmups import ON_OVERVIEW_SHOWN as WARMUPS_SHOWN
+from dashboard.pages.warmups import WarmupLine, warmups_now
 from dashboard.words import StatusWord, issue_word, status_word
 from reputation.domain.policy import Status
 from reputation.models import IpStanding, Override, SendingIP
@@ -74,6 +76,8 @@ class Fleet:
     ips: tuple[IpRow, ...]
     breakers: tuple[BreakerLine, ...]
     more_breakers: bool
+    warmups: tuple[WarmupLine, ...]
+    more_warmups: bool
     changes: tuple[Change, ...]
     domains: tuple[ScoreLine, ...]
     sources: tuple[SourceRow, ...]
@@ -114,6 +118,7 @@ def fleet(*, now: datetime) -> Fleet:
     labels = dict(SendingIP.objects.filter(pk__in=ips).exclude(label="").values_list("ip", "label"))
     rejected = queries.rejected_waiting()
     breakers = open_breakers()
+    warmups = warmups_now(now=now)
     return Fleet(
         now=now,
         counts=tuple(StatusCount(status_word(status), counts.get(status, 0)) for status in reversed(Status)),
@@ -123,6 +128,8 @@ def fleet(*, now: datetime) -> Fleet:
         ),
         breakers=breakers[:ON_OVERVIEW_SHOWN],
         more_breakers=len(breakers) > ON_OVERVIEW_SHOWN,
+        warmups=warmups[:WARMUPS_SHOWN],
+        more_warmups=len(warmups) > WARMUPS_SHOWN,
         changes=tuple(Change.of(row) for row in queries.changes(since=now - queries.DAY, limit=CHANGES_SHOWN)),
         domains=tuple(ScoreLine.of(row) for row in worst("domain", DOMAINS_SHOWN)),
         sources=tuple(_source_row(row, now) for row in Source.objects.order_by("name")[:SOURCES_SHOWN]),

@@ -20,7 +20,7 @@ from reputation.admin.labels import STATUS_COLOURS
 from reputation.admin.warmup_acts import CANCEL, COMPLETE, CONFIRM, SKIP, WarmupAct, ask_and_act, ask_and_start
 from reputation.domain.warmup import Unit
 from reputation.models import Warmup, WarmupEvent
-from reputation.warmup_progress import day_lines, in_words, today, used_so_far
+from reputation.warmup_progress import day_lines, in_words, today
 from telemetry.admin.filters import ExactFilter, TimeFilter
 from telemetry.admin.parts import (
     MOST_AT_ONCE,
@@ -106,14 +106,13 @@ class WarmupAdmin(ReadOnlyAdmin):
     @column("so far")
     def so_far(self, row: Warmup) -> str:
         """How far it is, and what was used today."""
-        plan = today([row], now=timezone.now()).get(row.pk)
-        return in_words(row, plan, used_so_far(plan) if plan else 0)
+        return in_words(row, today([row], now=timezone.now()).get(row.pk))
 
     @column("window in force")
     def window(self, row: Warmup) -> str:
         """The local day or hour, in UTC."""
-        plan = today([row], now=timezone.now()).get(row.pk)
-        return f"{plan.starts:%Y-%m-%d %H:%M} to {plan.ends:%Y-%m-%d %H:%M} UTC" if plan else "–"
+        current = today([row], now=timezone.now()).get(row.pk)
+        return f"{current.plan.starts:%Y-%m-%d %H:%M} to {current.plan.ends:%Y-%m-%d %H:%M} UTC" if current else "–"
 
     @column("by day")
     def by_day(self, row: Warmup) -> SafeString:

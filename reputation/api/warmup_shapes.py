@@ -60,12 +60,13 @@ class ProviderAmountsField(serializers.DictField):
 class TodaySerializer(serializers.Serializer[Any]):
     """The window in force: the local day, or the hour of it."""
 
-    starts = serializers.DateTimeField()
-    ends = serializers.DateTimeField()
-    limit = serializers.IntegerField(help_text="Recipients.")
-    counted = serializers.IntegerField(help_text="By the events so far, however the attempts ended.")
-    provider_limits = serializers.DictField(child=serializers.IntegerField())
-    provider_counted = serializers.DictField(child=serializers.IntegerField())
+    starts = serializers.DateTimeField(source="plan.starts")
+    ends = serializers.DateTimeField(source="plan.ends")
+    limit = serializers.IntegerField(source="plan.limit", help_text="Recipients.")
+    used = serializers.IntegerField(help_text="So far: counted or permitted, whichever is more.")
+    counted = serializers.IntegerField(source="plan.counted", help_text="By the events, however the attempts ended.")
+    provider_limits = serializers.DictField(source="plan.provider_limits", child=serializers.IntegerField())
+    provider_counted = serializers.DictField(source="plan.provider_counted", child=serializers.IntegerField())
 
 
 class WarmupSerializer(serializers.ModelSerializer[Warmup]):
