@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 
@@ -31,6 +31,8 @@ KEPT = timedelta(days=7)
 # A budget in Redis outlives its window, so that a clock that is behind finds it.
 GRACE = timedelta(hours=1)
 _AT_ONCE = 500
+_MOST_REMEMBERED = 100_000
+_UNLIMITED = 2**53
 _PREFIX = "good-standing:budget:"
 _TIMEOUT = 1.0  # seconds; whoever asks for a permit is waiting
 
@@ -65,7 +67,7 @@ class Store(Protocol):
 
 def store() -> Store:
     """The store in force: Redis where REDIS_URL is set, else the database."""
-    return _redis_store(settings.REDIS_URL) if settings.REDIS_URL else DatabaseStore()
+    return _redis_store(settings.REDIS_URL) if settings.REDIS_URL else _database_store()
 
 
 def spent(kind: Kind, sender: str, *, starts: datetime, rule: Rule = Rule.WARM_UP) -> int:
@@ -93,26 +95,40 @@ def clean_up(*, now: datetime) -> int:
 class DatabaseStore:
     """Rows with a lock each, taken in the order of their keys, so that two asks never wait for each other at once."""
 
+    def __init__(self) -> None:
+        self._made: set[str] = set()
+
     def take(self, spends: Sequence[Spend]) -> list[Short | None]:
         """Spend in order; one short transaction for all. Raises BudgetsAwayError."""
         caps = {cap.key: cap for spend in spends for cap in spend.caps}
         if not caps:
             return [None] * len(spends)
         try:
-            _make_rows(caps.values())
+            self._make(caps)
             with transaction.atomic():
                 rows = Budget.objects.filter(pk__in=list(caps)).order_by("pk").select_for_update()
                 levels = dict(rows.values_list("pk", "spent"))
-                before = dict(levels)
                 if len(levels) < len(caps):
+                    self._made.clear()
                     raise BudgetsAwayError("a budget vanished")
+                before = dict(levels)
                 found = [_take_one(spend, levels) for spend in spends]
-                for key in sorted(levels):
-                    if levels[key] != before[key]:
-                        Budget.objects.filter(pk=key).update(spent=levels[key], limit=caps[key].limit)
+                changed = [_row(caps[key], level) for key, level in sorted(levels.items()) if level != before[key]]
+                _write(changed)
         except DatabaseError as error:
+            # A broken connection must not be kept; one that is fine is quickly made again.
+            if not connection.in_atomic_block:
+                connection.close()
             raise BudgetsAwayError(type(error).__name__) from error
         return found
+
+    def _make(self, caps: dict[str, Cap]) -> None:
+        new = [cap for key, cap in caps.items() if key not in self._made]
+        if new:
+            _make_rows(new)
+            if len(self._made) > _MOST_REMEMBERED:
+                self._made.clear()
+            self._made.update(cap.key for cap in new)
 
 
 def _make_rows(caps: Iterable[Cap]) -> None:
@@ -121,6 +137,13 @@ def _make_rows(caps: Iterable[Cap]) -> None:
     present = set(Budget.objects.filter(pk__in=list(wanted)).order_by().values_list("pk", flat=True))
     rows = [_row(wanted[key]) for key in sorted(set(wanted) - present)]
     Budget.objects.bulk_create(rows, ignore_conflicts=True, batch_size=_AT_ONCE)
+
+
+def _write(rows: Sequence[Budget]) -> None:
+    """Set the levels of rows whose locks are held, by one statement."""
+    Budget.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["key"], update_fields=["spent", "limit"], batch_size=_AT_ONCE
+    )
 
 
 def _row(cap: Cap, level: int = 0) -> Budget:
@@ -147,20 +170,36 @@ def _take_one(spend: Spend, levels: dict[str, int]) -> Short | None:
     return None
 
 
-# KEYS: the caps. ARGV: recipients, then limit, counted and expiry (ms) of each. All or nothing, because a script runs
-# alone. Answers {number of the cap that is short (from 1), what is spent of it}, or {0, 0}.
+# KEYS: the caps of all asks. ARGV: limit, counted and expiry (ms) of each; then of each ask its recipients, how many
+# caps it has, and their numbers. All or nothing for each ask; the asks in order, because a script runs alone.
+# Answers two numbers for each ask: {number of the cap that is short (from 1), what is spent of it}, or {0, 0}.
 _TAKE = """
-local n = tonumber(ARGV[1])
-local levels = {}
+local level, changed, answers = {}, {}, {}
 for i, key in ipairs(KEYS) do
-  local level = math.max(tonumber(redis.call('GET', key) or '0'), tonumber(ARGV[3 * i]))
-  if level + n > tonumber(ARGV[3 * i - 1]) then return {i, level} end
-  levels[i] = level + n
+  level[i] = math.max(tonumber(redis.call('GET', key) or '0'), tonumber(ARGV[3 * i - 1]))
 end
-for i, key in ipairs(KEYS) do
-  redis.call('SET', key, string.format('%d', levels[i]), 'PXAT', ARGV[3 * i + 1])
+local at = 3 * #KEYS + 1
+while ARGV[at] do
+  local n, caps, short, spent = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), 0, 0
+  for j = at + 2, at + 1 + caps do
+    local i = tonumber(ARGV[j])
+    if short == 0 and level[i] + n > tonumber(ARGV[3 * i - 2]) then short, spent = i, level[i] end
+  end
+  if short == 0 then
+    for j = at + 2, at + 1 + caps do
+      local i = tonumber(ARGV[j])
+      level[i] = level[i] + n
+      changed[i] = true
+    end
+  end
+  answers[#answers + 1] = short
+  answers[#answers + 1] = spent
+  at = at + 2 + caps
 end
-return {0, 0}
+for i in pairs(changed) do
+  redis.call('SET', KEYS[i], string.format('%d', level[i]), 'PXAT', ARGV[3 * i])
+end
+return answers
 """
 
 
@@ -174,23 +213,29 @@ class RedisStore:
 
     def take(self, spends: Sequence[Spend]) -> list[Short | None]:
         """Spend in order, over one round trip. Raises BudgetsAwayError."""
-        asking = [spend for spend in spends if spend.caps]
-        if not asking:
+        caps = {cap.key: cap for spend in spends for cap in spend.caps}
+        if not caps:
             return [None] * len(spends)
+        number = {key: place for place, key in enumerate(caps, start=1)}
+        # Of one cap as two books knew it, the stricter word holds.
+        limits, counted = dict.fromkeys(caps, _UNLIMITED), dict.fromkeys(caps, 0)
+        for spend in spends:
+            for cap in spend.caps:
+                limits[cap.key] = min(limits[cap.key], cap.limit)
+                counted[cap.key] = max(counted[cap.key], cap.counted)
+        wanted: list[Any] = []
+        for key, cap in caps.items():
+            wanted += [limits[key], counted[key], int((cap.ends + GRACE).timestamp() * 1000)]
+        for spend in spends:
+            wanted += [spend.recipients, len(spend.caps), *[number[cap.key] for cap in spend.caps]]
         try:
-            with self._client.pipeline(transaction=False) as pipe:
-                for spend in asking:
-                    self._script(keys=[_PREFIX + cap.key for cap in spend.caps], args=_numbers(spend), client=pipe)
-                answers = iter(pipe.execute())
+            answers = self._script(keys=[_PREFIX + key for key in caps], args=wanted)
         except redis.RedisError as error:
             raise BudgetsAwayError(type(error).__name__) from error
-        found: list[Short | None] = []
-        for spend in spends:
-            number, level = next(answers) if spend.caps else (0, 0)
-            found.append(Short(spend.caps[number - 1].key, level) if number else None)
-            if not number:
-                self._touched.update((cap.key, cap) for cap in spend.caps)
-        return found
+        self._touched.update(caps)
+        keys = list(caps)
+        pairs = zip(answers[::2], answers[1::2], strict=True)
+        return [Short(keys[short - 1], level) if short else None for short, level in pairs]
 
     def write_down(self) -> int:
         """Write what was spent since the last call; how many budgets. Raises BudgetsAwayError and DatabaseError."""
@@ -207,13 +252,6 @@ class RedisStore:
         return len(touched)
 
 
-def _numbers(spend: Spend) -> list[Any]:
-    numbers: list[Any] = [spend.recipients]
-    for cap in spend.caps:
-        numbers += [cap.limit, cap.counted, int((cap.ends + GRACE).timestamp() * 1000)]
-    return numbers
-
-
 def write_levels(levels: dict[str, int], caps: dict[str, Cap]) -> None:
     """Raise stored budgets to these levels; none is lowered, so that several processes may write in any order."""
     _make_rows(caps[key] for key in levels)
@@ -224,6 +262,11 @@ def write_levels(levels: dict[str, int], caps: dict[str, Cap]) -> None:
 def write_down(*, what: Store) -> int:
     """Write a store's levels into the database where they are kept elsewhere; how many."""
     return what.write_down() if isinstance(what, RedisStore) else 0
+
+
+@cache
+def _database_store() -> DatabaseStore:
+    return DatabaseStore()
 
 
 @cache

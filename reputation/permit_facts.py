@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -158,7 +158,9 @@ class Books:
                     "the database is away; permits go by the last book",
                     extra={"error": type(error).__name__, "book_of": self._book.at.isoformat()},
                 )
-            close_old_connections()
+            # It may be broken; one that is fine is quickly made again.
+            if not connection.in_atomic_block:
+                connection.close()
         else:
             if self.away_since is not None:
                 log.warning("the database is back", extra={"away_since": self.away_since.isoformat()})

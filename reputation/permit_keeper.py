@@ -9,7 +9,7 @@ import atexit
 import logging
 import threading
 
-from django.db import close_old_connections, connections
+from django.db import connection, connections
 
 from reputation.permits import UNAVAILABLE, Desk, desk
 
@@ -47,11 +47,11 @@ def _run(kept: Desk) -> None:
 
 def keep(kept: Desk) -> None:
     """Read the book and write the record; what fails is tried again the next time."""
-    close_old_connections()
     try:
         kept.books.refresh()
         kept.write_down()
     except UNAVAILABLE as error:
+        connection.close()
         log.warning("the record of permits waits", extra={"error": type(error).__name__})
 
 

@@ -1,8 +1,7 @@
 """The Postfix services: a policy service that says whether, and a socketmap that says by which transport.
 
-One process, one event loop. Answers come from memory: the book is read anew once a second in a thread, and what has no
-cap is answered at once. Asks that spend are joined: while one round of them is being spent, those that arrive wait for
-the next, so the cost of a transaction is shared by all that are under way.
+One process, one event loop. Answers come from memory: the book is read anew twice a second in a thread, and what has
+no cap is answered at once; see `permit_rounds` for the rest.
 """
 
 from __future__ import annotations
@@ -11,17 +10,16 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
-from django.db import close_old_connections
+from django.db import connection
 from django.utils import timezone
 from prometheus_client import Counter
 
-from reputation.domain.permit import Answer, Ask
+from reputation.domain.permit import Answer
 from reputation.domain.postfix_wire import (
     MOST_REQUEST_BYTES,
     WireError,
@@ -33,7 +31,9 @@ from reputation.domain.postfix_wire import (
     take_netstring,
 )
 from reputation.domain.routes import lookup
-from reputation.permits import UNAVAILABLE, Considered, Desk
+from reputation.permit_keeper import keep
+from reputation.permit_rounds import Rounds, within
+from reputation.permits import UNAVAILABLE, Desk
 
 log = logging.getLogger(__name__)
 
@@ -42,112 +42,44 @@ REQUESTS = Counter("policyd_requests", "Requests to the Postfix services.", ["se
 EVERY = 0.5
 # How long one thread may hold the others up, in seconds.
 SWITCH = 0.0002
-# Asks spent together at most; the rest waits for the next round.
-MOST_TOGETHER = 500
-# Asks that wait at most; past them Postfix is told that we cannot know, and memory does not grow.
-MOST_WAITING = 10_000
-
-T = TypeVar("T")
-Told = Callable[[Answer], None]
 
 
-class Counterparts:
-    """What the connections share: the desk, the round of asks under way, the clock."""
+class Counterparts(Rounds):
+    """What the connections share: the desk, the round of asks under way, and what is kept behind them."""
 
     def __init__(self, desk: Desk, *, pool: str, state: str) -> None:
-        self.desk, self.pool, self.state = desk, pool, state
-        self._waiting: deque[tuple[Considered, Told]] = deque()
-        self._spending = False
-        # One thread: it holds the database connection, and rounds follow each other.
-        self._spender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spend")
+        super().__init__(desk)
+        self.pool, self.state = pool, state
         self._keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keep")
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Keep the book and the record from now on; the first book must be there already."""
-        self._run(self._keep())
-
-    def ask(self, ask: Ask, *, spend: bool, tell: Told) -> None:
-        """Tell the answer, at once where nothing is to be spent."""
-        book = self.desk.books.latest
-        now = timezone.now()
-        considered = self.desk.consider(ask, book, now=now)
-        if not spend or not considered.ruling.caps:
-            tell(self.desk.tell(considered, book, now=now, record=spend))
-        elif len(self._waiting) >= MOST_WAITING:
-            tell(self.desk.too_many(ask, book, now=now))
-        else:
-            self._waiting.append((considered, tell))
-            if not self._spending:
-                self._spending = True
-                self._run(self._spend())
+        self.run(self._keep())
 
     def route(self, name: str, key: str) -> str:
         """The answer to a socketmap lookup."""
         return lookup(self.desk.books.latest, name, key, timezone.now())
 
-    async def _spend(self) -> None:
-        try:
-            while self._waiting:
-                together = [self._waiting.popleft() for _ in range(min(MOST_TOGETHER, len(self._waiting)))]
-                answers = await _in(self._spender, partial(self._round, [asked for asked, _ in together]))
-                for (_, tell), answer in zip(together, answers, strict=True):
-                    tell(answer)
-        finally:
-            self._spending = False
-
-    def _round(self, considered: list[Considered]) -> list[Answer]:
-        close_old_connections()
-        return self.desk.spend_decided(considered, self.desk.books.latest, now=timezone.now())
-
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
-            await _in(self._keeper, self.keep)
+            await within(self._keeper, partial(keep, self.desk))
 
     def has_book(self) -> bool:
         """Whether the first book could be read."""
         try:
             self.desk.books.refresh()
         except UNAVAILABLE as error:
+            connection.close()
             log.warning("waiting for the database", extra={"error": type(error).__name__})
             return False
-        finally:
-            close_old_connections()
         return True
-
-    def keep(self) -> None:
-        """Read the book and write the record; what fails is tried again the next time."""
-        close_old_connections()
-        try:
-            self.desk.books.refresh()
-            self.desk.write_down()
-        except UNAVAILABLE as error:
-            log.warning("the record waits", extra={"error": type(error).__name__})
-
-    def _run(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a task of the policy service failed", exc_info=task.exception())
 
     async def stop(self) -> None:
         """Finish the round under way and write the record."""
-        while self._waiting or self._spending:
-            await asyncio.sleep(0.01)
-        for task in list(self._tasks):
-            task.cancel()
-        await _in(self._keeper, self.keep)
-        self._spender.shutdown()
+        await super().stop()
+        await within(self._keeper, partial(keep, self.desk))
         self._keeper.shutdown()
-
-
-async def _in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
 class PolicyProtocol(asyncio.Protocol):

@@ -151,7 +151,7 @@ class Lane:
         self._bytes += reserved
         LANE_WAITING.set(self._admitted)
         try:
-            body = await _body_of(receive, most)
+            body = await body_of(receive, most)
             if body is None:
                 return
             work = self._work_of(route, split, source, headers, body)
@@ -257,7 +257,7 @@ def _read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> _Headers:
     return headers
 
 
-async def _body_of(receive: Receive, most: int) -> bytes | None:
+async def body_of(receive: Receive, most: int) -> bytes | None:
     """The body, cut one byte over the limit; None when the client went away before its end."""
     message = await receive()
     if message["type"] != "http.request":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,9 +20,12 @@ from reputation.domain.breaker_policy import Scope
 from reputation.domain.permit import Action, Ask, Cap, Rule
 from reputation.models import Budget, PermitMinute, Pool, PoolDomain, SendingIP, SendingPolicy
 from reputation.permit_facts import Books
+from reputation.permit_lane import PermitLane
 from reputation.permit_record import Recorder
 from reputation.permits import Desk
 from reputation.sending_policies import change_sending_policy
+from telemetry.models import SourceToken
+from telemetry.tokens import revoke_token
 from tests.servers import valkey
 
 NOW = datetime(2026, 11, 21, 12, 34, 56, tzinfo=UTC)
@@ -62,6 +67,7 @@ def test_what_others_counted_is_spent_already(store: Any) -> None:
     assert store.take([Spend(1, (hour_cap(10, counted=9),))]) == [None]
     assert store.take([Spend(1, (hour_cap(10, counted=9),))])[0].spent == 10
     assert store.take([Spend(1, (hour_cap(20, counted=15),)), Spend(5, (hour_cap(20),))])[1].spent == 16
+    assert store.take([Spend(4, (hour_cap(20),))]) == [None]
 
 
 @pytest.mark.django_db
@@ -269,3 +275,93 @@ def test_the_record_is_listed_and_filtered(admin_client: Client) -> None:
     assert admin_client.get("/api/permits/log", {"action": "allow"}).json()["results"][0]["asks"] == 1
     assert admin_client.get("/api/permits/log", {"action": "defer"}).json()["results"] == []
     assert admin_client.get("/api/permits/log", {"verdict": "x"}).status_code == 400
+
+
+def both_ways(body: bytes, token: str, client: Client) -> tuple[list[Any], Any]:
+    """What the lane answers (status, JSON; empty where it leaves it to Django), and what Django answers."""
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            return messages.pop()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def other(scope: Any, receive: Any, send: Any) -> None:
+            assert (await receive())["body"] == body  # Django must find the body unread
+
+        headers = [
+            (b"authorization", f"Bearer {token}".encode()),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        lane = PermitLane(other, "/api/permits")
+        await lane({"type": "http", "method": "POST", "path": "/api/permits", "headers": headers}, receive, send)
+
+    asyncio.run(ask())
+    answered = [sent[0]["status"], json.loads(sent[1]["body"])] if sent else []
+    told = client.post(
+        "/api/permits", body, content_type="application/json", headers={"Authorization": f"Bearer {token}"}
+    )
+    return answered, told
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"sender": "news@shop.example", "recipient": "someone@gmail.com"},
+        {"sender": "paused@paused.example", "recipient": "gmail.com", "recipients": 7},
+        {"sender": ""},
+        {"sender": "<>", "recipient": "someone@gmail.com"},
+    ],
+)
+def test_the_fast_way_in_answers_what_django_answers(client: Client, token: str, question: dict[str, Any]) -> None:
+    enforce(domain_limit_per_hour=100)
+    user = User.objects.create(username="ops")
+    scope = Scope("domain", "paused.example", "")
+    breaker_acts.open_by_hand(scope, reason="a bought list", user=user, now=datetime.now(UTC))
+    answered, told = both_ways(json.dumps(question).encode(), token, client)
+    assert answered[0] == told.status_code == 200
+    expected = told.json()
+    # "In a quarter of an hour" moves with the clock.
+    fast, slow = ((answer.pop("until"), answer.pop("retry_after")) for answer in (answered[1], expected))
+    assert [value is None for value in fast] == [value is None for value in slow]
+    if slow[0]:
+        assert abs(datetime.fromisoformat(fast[0]) - datetime.fromisoformat(slow[0])) < timedelta(seconds=20)
+    assert answered[1] == expected
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"not json",
+        b'{"sender": 5}',
+        b'{"sender": "a@b.example", "recipients": 0}',
+        b'{"sender": "a@b.example", "recipients": 1.5}',
+        b'{"sender": "a@b.example", "recipient": ""}',
+        b'{"sender": "a@b.example", "surprise": 1}',
+        b'{"sender": " a@b.example"}',
+        b'{"sender": "a@b.example\\u0000"}',
+        b'{"sender": "' + b"a" * 400 + b'"}',
+        b'{"permits": [{"sender": "a@b.example"}]}',
+        b'{"sending_domain": "b.example"}',
+    ],
+)
+def test_whatever_is_not_plain_is_left_to_django_which_never_fails(client: Client, token: str, body: bytes) -> None:
+    answered, told = both_ways(body, token, client)
+    assert answered == []
+    assert told.status_code in (200, 400)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_fast_way_in_knows_no_revoked_token(client: Client, token: str) -> None:
+    revoke_token(SourceToken.objects.get(), now=datetime.now(UTC))
+    answered, told = both_ways(b'{"sender": "a@b.example"}', token, client)
+    assert (answered, told.status_code) == ([], 401)
