@@ -123,9 +123,7 @@ class WarmupAdmin(ReadOnlyAdmin):
                 line.day,
                 f"{line.planned:,}",
                 f"{line.used:,}" if line.used is not None else "–",
-                line.on_date or "–",
-                line.standing or ("not judged" if line.on_date else "–"),
-                line.outcome or "–",
+                f"{line.standing or 'not judged'}, {line.outcome} ({line.on_date})" if line.on_date else "–",
             )
             for line in day_lines(row)
         )
@@ -202,7 +200,7 @@ class WarmupAdmin(ReadOnlyAdmin):
         return ask_and_act(self, request, act, [row], back=reverse("admin:reputation_warmup_change", args=[row.pk]))
 
 
-_HEADS = ("Day", "Planned", "Used", "On", "Standing", "Then")
+_HEADS = ("Day", "Planned", "Used", "Judged")
 
 
 @admin.register(WarmupEvent)

@@ -193,7 +193,8 @@ class Verdict:
 def judge(course: Course, schedule: Schedule, facts: DayFacts, policy: WarmupPolicy) -> Verdict:
     """The midnight rule. Quarantine steps back, a warning or too little mail holds, else it goes on or is complete."""
     day, planned = course.day, schedule.limit(course.day)
-    told = f"{facts.used:,} of {planned:,} {'an hour at most' if schedule.unit is Unit.HOUR else 'used'}"
+    what = "in the busiest hour of" if schedule.unit is Unit.HOUR else "used on"
+    told = f"{facts.used:,} of {planned:,} {what} {course.on_date}"
     if facts.standing is not None and facts.standing.severity >= Status.QUARANTINE.severity:
         why = f"It stood as {facts.standing.value} on {course.on_date}: {facts.because}"
         return Verdict(Step.STEPPED_BACK, day - 1, why) if day > 1 else Verdict(Step.HELD, day, why)
@@ -203,13 +204,13 @@ def judge(course: Course, schedule: Schedule, facts: DayFacts, policy: WarmupPol
             return Verdict(Step.RESTARTED, 1, f"Nothing was sent for {idle} days.")
         return Verdict(Step.HELD, day, f"Nothing was sent on {course.on_date}.")
     if facts.standing is None:
-        return Verdict(Step.HELD, day, f"Nobody judged what it sent on {course.on_date}; {told}.")
+        return Verdict(Step.HELD, day, f"{told}, and nobody judged that mail.")
     if facts.standing is not Status.HEALTHY:
         return Verdict(Step.HELD, day, f"It stood as {facts.standing.value} on {course.on_date}: {facts.because}")
     if facts.used < policy.advance_share * planned:
         return Verdict(Step.HELD, day, f"{told}, less than {percent(policy.advance_share)}.")
     if day == schedule.days:
-        return Verdict(Step.COMPLETED, day, f"{told} on the last day, and healthy.")
+        return Verdict(Step.COMPLETED, day, f"{told}, the last day, and healthy.")
     return Verdict(Step.ADVANCED, day + 1, f"{told}, and healthy.")
 
 

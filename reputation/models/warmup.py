@@ -56,6 +56,7 @@ class WarmupTemplate(models.Model):
     builtin = models.BooleanField("built-in", default=False, editable=False)
 
     class Meta:
+        verbose_name = "warm-up template"
         ordering = ["-builtin", "name"]
 
     def __str__(self) -> str:
@@ -216,10 +217,18 @@ class WarmupPolicy(models.Model):
         help_text="What becomes of a new or idle sender: nothing, a proposal to confirm, or a warm-up at once.",
     )
     ip_template = models.ForeignKey(
-        WarmupTemplate, on_delete=models.PROTECT, related_name="+", help_text="For sending IPs; one in recipients."
+        WarmupTemplate,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name="template for IPs",
+        help_text="By which new and idle sending IPs warm up; not one in percent.",
     )
     domain_template = models.ForeignKey(
-        WarmupTemplate, on_delete=models.PROTECT, related_name="+", help_text="For sending domains; one in recipients."
+        WarmupTemplate,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name="template for domains",
+        help_text="The same for cold sending domains.",
     )
     time_zone = models.CharField(
         max_length=64,
@@ -229,16 +238,25 @@ class WarmupPolicy(models.Model):
     )
     advance_share = ratio_field("0.8", "Of a day's volume: used less than this, the day is held.")
     new_ip_within = models.DurationField(
-        default=7 * _DAY, validators=[_ONE_DAY], help_text="A sending IP that was first seen within this time is new."
+        "an IP is new for",
+        default=7 * _DAY,
+        validators=[_ONE_DAY],
+        help_text="A sending IP that was first seen within this time is new.",
     )
     domain_idle = models.DurationField(
-        default=30 * _DAY, validators=[_ONE_DAY], help_text="A sending domain without mail for so long is cold …"
+        "a domain is idle after",
+        default=30 * _DAY,
+        validators=[_ONE_DAY],
+        help_text="A sending domain without mail for so long is cold …",
     )
     domain_messages_below = models.PositiveIntegerField(
-        default=100, help_text="… and so is one with fewer messages than this in that time."
+        "a domain is cold under", default=100, help_text="… and so is one with fewer messages than this in that time."
     )
     rewarm_after = models.DurationField(
-        default=30 * _DAY, validators=[_ONE_DAY], help_text="An idle sending IP warms up again after this time."
+        "warm up again after",
+        default=30 * _DAY,
+        validators=[_ONE_DAY],
+        help_text="Without mail for so long, a sending IP is idle, and a warm-up that runs begins anew.",
     )
     revision = models.PositiveIntegerField(default=1, editable=False)
 

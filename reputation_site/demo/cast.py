@@ -61,6 +61,7 @@ class SendingIp:
 BAD_IP = "192.0.2.12"
 NO_PTR_IP = "192.0.2.13"
 THROTTLED_IP = "192.0.2.14"
+WARMING_IP = "2001:db8::25"
 
 CAST = (
     SendingIp(
@@ -83,5 +84,5 @@ CAST = (
     ),
     SendingIp(NO_PTR_IP, 0.26, (Sender("gazette.example", 3), Sender("choir.example", 1)), role="no PTR record"),
     SendingIp(THROTTLED_IP, 0.10, (Sender("garden-club.example", 1),), role="throttled", reported_by="demo-mta-2"),
-    SendingIp("2001:db8::25", 0.10, (Sender("app.example", 3), Sender("alerts.example", 2)), reported_by="demo-mta-2"),
+    SendingIp(WARMING_IP, 0.10, (Sender("app.example", 3), Sender("alerts.example", 2)), reported_by="demo-mta-2"),
 )

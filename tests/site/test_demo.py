@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from reputation_site.demo.cast import BAD_IP, CAST, NO_PTR_IP
+from reputation.models import Warmup
+from reputation_site.demo.cast import BAD_IP, CAST, NO_PTR_IP, WARMING_IP
 from reputation_site.demo.story import DAY, MINUTE, Outcome, Story
+from reputation_site.management.commands import demo
 from tests.site.served import WEBHOOK, Served, failure, processes_of, until
 
 NOW = datetime(2026, 11, 20, 17, 43, tzinfo=UTC)
@@ -54,6 +56,14 @@ def test_what_was_deferred_is_tried_again_under_the_same_message_id(day: list[Ou
     deferred = [one for one in day if one.reply.type == "defer" and one.at < NOW - timedelta(minutes=10)]
     assert deferred
     assert all(attempts[one.message_id] == 2 for one in deferred)
+
+
+@pytest.mark.django_db
+def test_one_ip_warms_up_and_a_second_start_changes_nothing() -> None:
+    for _ in range(2):
+        demo._warm_up()
+    row = Warmup.objects.get()
+    assert (row.sender, row.state, row.day, row.days) == (WARMING_IP, "running", 6, 14)
 
 
 def test_the_bad_ip_is_good_until_the_middle_of_the_day(day: list[Outcome]) -> None:

@@ -14,9 +14,12 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.utils import timezone
 
-from reputation.models import IpStanding
+from reputation.domain.warmup import local_date
+from reputation.domain.warmup_policy import State, Step
+from reputation.models import IpStanding, Warmup, WarmupTemplate
 from reputation.scores import score_senders
-from reputation_site.demo.cast import BAD_IP, CAST
+from reputation.warmup_moves import Change, Plan, begin
+from reputation_site.demo.cast import BAD_IP, CAST, WARMING_IP
 from reputation_site.demo.feed import Feed, wait_for
 from reputation_site.demo.reporter import RefusedError, Reporter
 from reputation_site.first_start import FirstStart
@@ -82,6 +85,7 @@ def _feed(seed: int) -> None:
         judged = wait_for(_is_judged, within=timedelta(seconds=30))
         # Scores come every five minutes; a newcomer should not have to wait for the first ones.
         score_senders(now=timezone.now())
+        _warm_up()
         for line in _standings() if judged else ["Not judged yet; have a look at the console."]:
             say(f"  {line}\n")
         say(f"From now on mail goes on as it happens, until Ctrl-C. Have a look: {base_url()}/\n")
@@ -99,6 +103,17 @@ def _reporter(source: Source) -> Reporter:
     documented = source.kind == SourceKind.DOCUMENTED
     token = issue_token(source, LABEL)
     return Reporter(local_address(), settings.LISTEN_PORT, own_host_name(), token, documented=documented)
+
+
+def _warm_up() -> None:
+    """One of the IPs is not long with us; its mail of a day is about what its warm-up allows."""
+    if Warmup.objects.exists():
+        return
+    now = timezone.now()
+    plan = Plan(WarmupTemplate.objects.get(name="default").schedule(), "UTC", "default")
+    today = local_date(now, plan.time_zone)
+    change = Change(Step.STARTED, "A new machine, warm so far.", State.RUNNING, 6, today, plan=plan)
+    begin("ip", WARMING_IP, change, now=now)
 
 
 def _is_judged() -> bool:
