@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 from telemetry.parsers.stalwart import USED
 
 PATH = "/api/webhooks/stalwart"
+HOOK_PATH = "/api/hooks/stalwart"
+# Mail that comes in from outside goes through the same stages, and is nothing of ours to count or to hold back.
+_OURS = "!is_empty(authenticated_as)"
 # What stands where a secret belongs that is not to be shown.
 TOKEN = "gs_PUT-THE-TOKEN-OF-THE-SOURCE-HERE"  # noqa: S105 - no secret
 KEY = "PUT-THE-SIGNATURE-KEY-OF-THE-SOURCE-HERE"
@@ -73,9 +76,50 @@ def web_hook(url: str, *, token: str, signed: bool) -> dict[str, object]:
 
 def jmap(url: str, *, token: str, signed: bool) -> str:
     """The request to v0.16's management API (POST /api) that makes that object."""
-    create = {"good-standing": web_hook(url, token=token, signed=signed)}
+    return _request("x:WebHook/set", web_hook(url, token=token, signed=signed))
+
+
+def _request(method: str, made: dict[str, object]) -> str:
     request = {
         "using": ["urn:ietf:params:jmap:core", "urn:stalwart:jmap"],
-        "methodCalls": [["x:WebHook/set", {"create": create}, "c1"]],
+        "methodCalls": [[method, {"create": {"good-standing": made}}, "c1"]],
     }
     return json.dumps(request, indent=2)
+
+
+def hook_url(base: str, stage: str) -> str:
+    """Where Stalwart's MTA hook asks, counting at this stage. Raises ValueError for what is no http(s) address."""
+    return f"{webhook_url(base).removesuffix(PATH)}{HOOK_PATH}?count={stage}"
+
+
+def hook_toml(url: str, *, token: str, stage: str) -> str:
+    """The MTA hook up to v0.15."""
+    return (
+        '[session.hook."good-standing"]\n'
+        f"url = {json.dumps(url)}\n"
+        f"stages = [{json.dumps(stage)}]\n"
+        f'enable = [ {{ if = "{_OURS}", then = true }}, {{ else = false }} ]\n'
+        'timeout = "5s"\n'
+        f"headers = [{json.dumps(f'Authorization: Bearer {token}')}]\n"
+        "\n"
+        '[session.hook."good-standing".options]\n'
+        "tempfail-on-error = false\n"
+    )
+
+
+def mta_hook(url: str, *, token: str, stage: str) -> dict[str, object]:
+    """The MtaHook object of v0.16."""
+    return {
+        "url": url,
+        "stages": {stage: True},
+        "enable": {"match": [{"if": _OURS, "then": "true"}], "else": "false"},
+        "httpAuth": {"@type": "Bearer", "bearerToken": {"@type": "Value", "secret": token}},
+        "httpHeaders": {},
+        # Whether mail waits while nobody answers here.
+        "tempFailOnError": False,
+    }
+
+
+def hook_jmap(url: str, *, token: str, stage: str) -> str:
+    """The request to v0.16's management API (POST /api) that makes that object."""
+    return _request("x:MtaHook/set", mta_hook(url, token=token, stage=stage))

@@ -10,6 +10,8 @@ from datetime import datetime
 
 from django.urls import reverse
 
+from reputation.enforcement import kumomta_setup
+from reputation.enforcement.kumomta_setup import fetch
 from telemetry import kumomta, stalwart_setup
 from telemetry.domain.vocab import SourceKind
 from telemetry.esp.catalogue import ESPS
@@ -125,6 +127,18 @@ def _stalwart(source: Source, base_url: str, now: datetime) -> tuple[Step, ...]:
                 "(https://…/metrics/prometheus) to this source."
             )
         )
+    hook = stalwart_setup.hook_url(base_url, "data")
+    found += [
+        Step(
+            "If you want Stalwart to ask before it takes mail (off until you do): its MTA hook. Nothing is held back "
+            "until a pool’s sending policy says enforce. Stalwart 0.16, under Settings › MTA › Filters › MTA Hooks:",
+            stalwart_setup.hook_jmap(hook, token=stalwart_setup.TOKEN, stage="data"),
+        ),
+        Step(
+            "The same up to 0.15. One stage counts, data or rcpt; others only look at breakers.",
+            stalwart_setup.hook_toml(hook, token=stalwart_setup.TOKEN, stage="data"),
+        ),
+    ]
     return tuple(found)
 
 
@@ -132,6 +146,13 @@ def _kumomta(source: Source, base_url: str, now: datetime) -> tuple[Step, ...]:
     return (
         Step(f"Put the token into {kumomta.TOKEN_FILE} on KumoMTA’s machine."),
         Step("Put this into KumoMTA’s policy (init.lua), before its queue helper.", kumomta.log_hook(base_url)),
+        Step(
+            "If you want KumoMTA to hold back what breakers pause (off until you do): let this installation call its "
+            "HTTP listener, and add the server with its egress sources to the KumoMTA servers of the admin.",
+            kumomta_setup.LISTENER,
+        ),
+        Step("Limits by sending IP and mailbox provider come as a shaping file, fetched by cron …", fetch(base_url)),
+        Step("… and loaded by KumoMTA’s shaping helper.", kumomta_setup.SHAPER),
     )
 
 

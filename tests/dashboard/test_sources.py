@@ -18,6 +18,7 @@ from django.core.management import call_command, get_commands
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as until
@@ -162,18 +163,24 @@ def test_what_stalwart_gets_is_the_configuration_of_its_command(source: Source, 
     source.kind = "stalwart"
     source.save()
     shown = [step.code for step in steps(source, "https://standing.example.com", now=timezone.now())]
-    call_command("stalwart_config", "mta-1", url="https://standing.example.com", format="both")
+    for hook in (None, "data"):
+        call_command("stalwart_config", "mta-1", url="https://standing.example.com", format="both", hook=hook)
     printed = capsys.readouterr().out
     assert all(code.strip() in printed for code in shown if code)
     assert json.loads(shown[0])["methodCalls"]
     assert tomllib.loads(shown[1])["webhook"]["good-standing"]["url"].startswith("https://standing.example.com/")
+    hook, hook_toml = shown[-2:]
+    assert "x:MtaHook/set" in hook
+    assert tomllib.loads(hook_toml)["session"]["hook"]["good-standing"]["stages"] == ["data"]
 
 
 def test_what_kumomta_gets_is_the_policy_of_its_command(source: Source, capsys: Any) -> None:
     source.kind = "kumomta"
     source.save()
     call_command("kumomta_config", "mta-1", url="https://standing.example.com")
-    assert steps(source, "https://standing.example.com", now=timezone.now())[1].code.strip() in capsys.readouterr().out
+    shown = steps(source, "https://standing.example.com", now=timezone.now())
+    assert shown[1].code.strip() in capsys.readouterr().out
+    assert f"https://standing.example.com{reverse('kumo-shaping')}" in shown[3].code
 
 
 def test_every_address_of_an_esp_is_one_of_ours(client: Client, source: Source) -> None:

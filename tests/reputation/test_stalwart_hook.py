@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import tomllib
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
@@ -319,3 +321,30 @@ def test_caps_per_provider_hold_at_the_counted_stage(ask: Any) -> None:
     assert ask(as_coded("data", "a@gmail.com")) == ACCEPTED
     assert ask(as_coded("data", "a@gmail.com"))["action"] == "reject"
     assert ask(as_coded("data", "a@yahoo.com")) == ACCEPTED
+
+
+@pytest.mark.parametrize("stage", ["data", "rcpt"])
+def test_the_printed_configuration_asks_here_for_mail_of_ours_alone(
+    client: Client, source: Source, stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(form: str) -> str:
+        call_command("stalwart_config", "mail-1", url="http://testserver", format=form, hook=stage, new_token=True)
+        return capsys.readouterr().out
+
+    toml = tomllib.loads(printed("toml"))["session"]["hook"]["good-standing"]
+    ((method, arguments, _),) = json.loads(printed("jmap"))["methodCalls"]
+    assert method == "x:MtaHook/set"
+    made = arguments["create"]["good-standing"]
+    assert toml["stages"] == list(made["stages"]) == [stage]
+    assert toml["enable"][0]["if"] == made["enable"]["match"][0]["if"] == "!is_empty(authenticated_as)"
+    assert (toml["enable"][1]["else"], made["enable"]["else"]) == (False, "false")
+    assert toml["options"]["tempfail-on-error"] is made["tempFailOnError"] is False
+    bearers = [
+        toml["headers"][0].removeprefix("Authorization: "),
+        f"Bearer {made['httpAuth']['bearerToken']['secret']}",
+    ]
+    for url, bearer in zip((toml["url"], made["url"]), bearers, strict=True):
+        path = url.removeprefix("http://testserver")
+        body = json.dumps(as_coded(stage, "a@gmail.com"))
+        answer = client.post(path, body, content_type="application/json", headers={"Authorization": bearer})
+        assert (answer.status_code, answer.json()) == (200, ACCEPTED)
