@@ -168,7 +168,9 @@ def test_bytes_may_arrive_as_they_like_and_nonsense_closes_the_connection(home: 
     home.stop()
 
 
-def test_of_a_thousand_asked_by_sixteen_exactly_a_hundred_pass_also_across_a_kill(home: House) -> None:
+def test_of_a_thousand_asked_by_sixteen_on_a_warm_up_day_of_a_hundred_exactly_those_pass_also_across_a_kill(
+    home: House,
+) -> None:
     """The service is killed half way and started again; who was cut off asks anew. Redis keeps the budgets here."""
     _hundred_of_a_thousand(home)
 
@@ -179,7 +181,14 @@ def test_the_same_with_budgets_in_the_database(home: House) -> None:
 
 
 def _hundred_of_a_thousand(home: House) -> None:
-    change(home, mode="enforce", domain_limit_per_hour=100)
+    """On the first day of the default warm-up, whose volume is 100 recipients."""
+    change(home, mode="enforce")
+    in_house(
+        home,
+        "from reputation import warmup_acts\n"
+        "warmup_acts.start('domain', 'shop.example', WarmupTemplate.objects.get(name='default'),"
+        " reason='a new domain', user=user, now=timezone.now())",
+    )
     start(home)
     told: list[str] = []
     cut_off: list[int] = []
