@@ -104,7 +104,7 @@ def expire_overrides() -> None:
 
 
 @shared_task(name="reputation.tasks.apply_to_kumomta")
-@my_turn("apply to KumoMTA", lease=timedelta(minutes=2))
+@my_turn("apply to KumoMTA", lease=timedelta(seconds=60))
 def apply_to_kumomta() -> None:
     """Tell every KumoMTA what the breakers hold back."""
     kumomta.apply_all(now=timezone.now())

@@ -161,6 +161,7 @@ class AppliedSerializer(serializers.Serializer[Any]):
     renewed = serializers.IntegerField()
     lifted = serializers.IntegerField()
     failed = serializers.IntegerField()
+    left = serializers.IntegerField(help_text="Calls left for the next run.")
     error = serializers.CharField(allow_blank=True)
     untold = serializers.ListField(  # what cannot be said to this server
         child=serializers.CharField(), help_text="What is held back but cannot be said to this server, and why."
@@ -253,7 +254,7 @@ class ApplyToKumo(ApiView):
         """Read what is suspended there and make the calls that are missing; answers what was done, or the error."""
         done = kumomta.apply(get_object_or_404(KumoServer, pk=pk), now=timezone.now())
         untold = [f"{scope}: {why}" for scope, why in done.untold]
-        told = {name: getattr(done, name) for name in ("suspended", "renewed", "lifted", "failed", "error")}
+        told = {name: getattr(done, name) for name in ("suspended", "renewed", "lifted", "failed", "left", "error")}
         return Response({**told, "untold": untold})
 
 

@@ -7,6 +7,7 @@ next run, and two runs at once do no more than the same thing twice. Only pools 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -32,7 +33,8 @@ IDLE = timedelta(minutes=1)
 # One that does not answer is asked again after this time, twice as long each time up to the longest.
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(minutes=1)
-MOST_CALLS = 500
+# What one server may take of a run; the rest of its calls is made by the next one, after the other servers' turn.
+LONGEST_TURN = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Applied:
     renewed: int = 0
     lifted: int = 0
     failed: int = 0
+    left: int = 0
+    """Calls that were not tried."""
     error: str = ""
     untold: tuple[tuple[Scope, str], ...] = ()
     skipped: bool = False
@@ -120,21 +124,27 @@ def apply(
         _note_failure(server, error, Act.READ, now)
         return Applied(failed=1, error=str(error))
     applied = Applied(untold=wanted.untold)
-    for call in calls(wanted.wanted, listed, now)[:MOST_CALLS]:
+    due, began = calls(wanted.wanted, listed, now), time.monotonic()
+    for number, call in enumerate(due):
+        if time.monotonic() - began >= LONGEST_TURN.total_seconds():
+            applied = replace(applied, left=len(due) - number)
+            break
         try:
             done = api.make(call)
         except KumoError as error:
             _write(server, call, now, error=error)
             applied = replace(applied, failed=applied.failed + 1, error=str(error))
             if error.status is None:  # nobody is there; the rest can wait for the next run
+                applied = replace(applied, left=len(due) - number - 1)
                 break
         else:
             _write(server, call, now, status=done.status, answer_id=done.id)
             applied = _counted(applied, call.act)
     ours = sum(entry.is_ours for entry in listed)
-    if not applied.failed:
+    whole = not applied.failed and not applied.left
+    if whole:
         server.seen_event = newest
-    _note(server, now, applied.error, None if applied.failed else ours + applied.suspended - applied.lifted)
+    _note(server, now, applied.error, ours + applied.suspended - applied.lifted if whole else None)
     return applied
 
 

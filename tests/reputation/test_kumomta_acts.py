@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -327,3 +328,18 @@ def test_the_task_takes_its_turn_and_the_clean_up_takes_old_acts(kumo: Kumo, ser
     KumoServer.objects.update(checked_at=None)
     apply_to_kumomta()
     assert kumo.suspended() == []
+
+
+def test_a_slow_server_gives_up_its_turn_and_goes_on_in_the_next(
+    kumo: Kumo, server: KumoServer, pause: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1_000, 4))  # each call takes four seconds
+    monkeypatch.setattr(kumomta, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    for number in range(5):
+        pause("domain", f"sender{number}.example")
+    first = run()["mta-1"]
+    assert (first.suspended, first.left, first.failed) == (3, 2, 0)
+    second = run()["mta-1"]
+    assert (second.suspended, second.left) == (2, 0)
+    assert len(kumo.suspended()) == 5
+    assert run()["mta-1"].skipped

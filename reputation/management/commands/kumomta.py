@@ -36,6 +36,7 @@ class Command(BaseCommand):
         done = kumomta.apply(server, now=timezone.now())
         self.stdout.write(
             f"{server}: {done.suspended} suspended, {done.renewed} renewed, {done.lifted} lifted, {done.failed} failed."
+            + (f" {done.left} calls are left for the next run." if done.left else "")
         )
         if done.error:
             self.stderr.write(f"{server}: {done.error}")
