@@ -2,7 +2,8 @@
 
 What is judged is what could have been seen. An installation, or a mail server, that was connected a moment ago sees all
 its senders for the first time; they are new only where its events go back further than "new" or "idle" does. How far
-back a source was watched is read from its day counters.
+back a source was watched is read from its day counters. Where a source reported nobody at all in the idle time, its
+senders are proposed whatever the policy says: a cut-off source must not throttle everybody when it is back.
 """
 
 from __future__ import annotations
@@ -51,8 +52,11 @@ def detect(*, now: datetime) -> int:
     if not any(_acts(policy) for policy in (book.default, *book.by_ip.values())):
         return 0
     made = 0
-    for kind, sender, why, found in [*_ips(book, now), *_domains(book, now)]:
-        made += _propose(kind, sender, book.policy_of(kind, sender), found, why, now)
+    for kind, sender, past, (found, why) in [*_ips(book, now), *_domains(book, now)]:
+        policy = book.policy_of(kind, sender)
+        starts = policy.on_detection is OnDetection.START and past.was_reported
+        doubt = "" if past.was_reported else " Nor had its source reported anybody in that time: was it cut off?"
+        made += _make(kind, sender, policy, found, why + doubt, starts=starts, now=now)
     return made
 
 
@@ -60,7 +64,7 @@ def _acts(policy: WarmupPolicy) -> bool:
     return policy.enabled and policy.on_detection is not OnDetection.OFF
 
 
-def _ips(book: WarmupBook, now: datetime) -> Iterator[tuple[Kind, str, str, Found]]:
+def _ips(book: WarmupBook, now: datetime) -> Iterator[tuple[Kind, str, Past, tuple[Found, str]]]:
     policies = (book.default, *book.by_ip.values())
     pasts = {idle: _pasts("ip", idle, now) for idle in {policy.rewarm_after for policy in policies}}
     settled = _settled("ip", now)
@@ -71,10 +75,10 @@ def _ips(book: WarmupBook, now: datetime) -> Iterator[tuple[Kind, str, str, Foun
         if _acts(policy) and not settled(ip, past):
             judged = judge_ip(first_seen, past, policy, now)
             if judged is not None:
-                yield "ip", ip, judged[1], judged[0]
+                yield "ip", ip, past, judged
 
 
-def _domains(book: WarmupBook, now: datetime) -> Iterator[tuple[Kind, str, str, Found]]:
+def _domains(book: WarmupBook, now: datetime) -> Iterator[tuple[Kind, str, Past, tuple[Found, str]]]:
     policy = book.default
     if not _acts(policy):
         return
@@ -84,7 +88,7 @@ def _domains(book: WarmupBook, now: datetime) -> Iterator[tuple[Kind, str, str, 
         if not settled(domain, past):
             judged = judge_domain(past, policy, now)
             if judged is not None:
-                yield "domain", domain, judged[1], judged[0]
+                yield "domain", domain, past, judged
 
 
 @dataclass(slots=True)
@@ -117,6 +121,7 @@ def _pasts(kind: Kind, idle: timedelta, now: datetime) -> _Seen:
         watched[source] = min(first, watched.get(source, first))
     reporting = volume_reporting()
     delivering = {source for _, source, _, _, delivered, *_rest in found if delivered}
+    reported = {source for _, source, _, _, _, *numbers in found if any(numbers)}
     parts: dict[str, list[Past]] = defaultdict(list)
     for sender, source, first, last, _, *numbers in found:
         delivered, bounced, deferred, superseded = (int(number) for number in numbers)
@@ -128,6 +133,7 @@ def _pasts(kind: Kind, idle: timedelta, now: datetime) -> _Seen:
                 last_mail=last,
                 watched_since=watched[source],
                 is_volume_known=how.is_whole_traffic(delivered=source in delivering),
+                was_reported=source in reported,
             )
         )
     return _Seen(
@@ -144,6 +150,7 @@ def _together(pasts: list[Past]) -> Past:
         last_mail=max(past.last_mail for past in pasts if past.last_mail),
         watched_since=max(past.watched_since for past in pasts if past.watched_since),
         is_volume_known=all(past.is_volume_known for past in pasts),
+        was_reported=all(past.was_reported for past in pasts),
     )
 
 
@@ -165,10 +172,12 @@ def _settled(kind: Kind, now: datetime) -> Any:
     return settled
 
 
-def _propose(kind: Kind, sender: str, policy: WarmupPolicy, found: Found, why: str, now: datetime) -> bool:
+def _make(
+    kind: Kind, sender: str, policy: WarmupPolicy, found: Found, why: str, *, starts: bool, now: datetime
+) -> bool:
     name = policy.ip_template if kind == "ip" else policy.domain_template
     plan = plan_of(WarmupTemplate.objects.get(name=name), policy.time_zone)
-    if policy.on_detection is OnDetection.START:
+    if starts:
         today = local_date(now, policy.time_zone)
         change = Change(Step.STARTED, why, State.RUNNING, 1, today, plan=plan, policy_revision=policy.revision)
     else:

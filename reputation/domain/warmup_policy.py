@@ -108,6 +108,8 @@ class Past:
     """From when on all of its sources would have reported its mail; None: nobody can tell."""
     is_volume_known: bool = True
     """False where a source reports failures only, so that few messages prove nothing."""
+    was_reported: bool = True
+    """False where one of its sources reported nobody's mail in the idle time: it may have been the source's silence."""
 
 
 def judge_ip(first_seen: datetime, past: Past, policy: WarmupPolicy, now: datetime) -> tuple[Found, str] | None:

@@ -582,6 +582,17 @@ def test_what_the_policy_says_is_done_with_who_is_found(traffic: Traffic) -> Non
     assert last(row).policy_revision == 3
 
 
+def test_a_source_that_was_cut_off_throttles_nobody_when_it_is_back(traffic: Traffic) -> None:
+    for ago in (60, 45, 1):
+        traffic.record(500, NOON - ago * DAY)
+    SendingIP.objects.create(ip=IP, first_seen_at=NOON - 60 * DAY)
+    rolled(traffic)
+    policy(on_detection="start")
+    assert found() == {IP: "idle_ip", DOMAIN: "idle_domain"}
+    assert set(Warmup.objects.values_list("state", flat=True)) == {"proposed"}
+    assert "was it cut off?" in Warmup.objects.all()[0].reason
+
+
 def test_a_pool_has_its_own_policy(traffic: Traffic, olga: User) -> None:
     pool = Pool.objects.create(name="bulk")
     change_warmup_policy(new_policy(pool), {"on_detection": "start"}, user=olga, reason="bulk")
