@@ -18,7 +18,7 @@ PYTEST ?=
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-run: setup ## Start everything: migrations, first admin and source, broker, web, worker, beat
+run: setup ## Start everything: migrations, first admin and source, broker, web, worker, beat, policyd
 	@exec $(BIN)/python manage.py serve
 
 demo: setup ## The same in a folder of its own (data-demo), with a believable day of mail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -318,14 +319,28 @@ def test_while_postgres_is_away_the_last_book_answers_and_says_so(home: House) -
         server.stop()
 
 
-def test_a_port_that_is_taken_is_named(home: House) -> None:
+def test_a_port_that_is_taken_is_named_and_tried_again(home: House) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port_of(home)))
         taken.listen()
         process = home.start("policyd")
-        assert process.wait(30) == 1
-    assert "Cannot listen" in home.logs()
-    assert str(port_of(home)) in home.logs()
+        until(lambda: "Cannot listen" in home.logs(), seconds=30, what="it says so")
+        assert str(port_of(home)) in home.logs()
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            home.manage("policyd", "--listen", f"127.0.0.1:{port_of(home)}", "--socketmap", "off")
+        assert "Cannot listen" in failed.value.stderr
+    asker = until(lambda: _reached(home), seconds=20, what="the port is free and taken")
+    assert asker.ask() == "DUNNO"
+    asker.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def _reached(home: House) -> Asker | None:
+    try:
+        return Asker(port_of(home))
+    except OSError:
+        return None
 
 
 def test_switched_off_it_waits_to_be_stopped(home: House) -> None:

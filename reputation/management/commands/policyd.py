@@ -19,6 +19,7 @@ from reputation.permit_record import Recorder
 from reputation.permits import Desk
 
 OFF = "off"
+TRY_AGAIN = 5.0  # seconds
 
 
 class Command(BaseCommand):
@@ -60,7 +61,7 @@ class Command(BaseCommand):
             self.stdout.write("policyd: both services are switched off")
             self.stdout.flush()
             # Whoever runs the Procfile expects a process that stays.
-            asyncio.run(_stopped())
+            asyncio.run(_stopped(within=None))
             return
         pool: str = options["pool"]
         if pool and not Pool.objects.filter(name=pool).exists():
@@ -77,10 +78,20 @@ class Command(BaseCommand):
         async def main() -> None:
             await serve(parts, policy=policy, socketmap=socketmap, ready=ready, stop=_stop_signal())
 
-        try:
-            asyncio.run(main())
-        except OSError as error:
-            raise CommandError(f"Cannot listen: {error.strerror or error}.") from error
+        # As a line of the Procfile it must not take the others down with it when something else listens there.
+        told = {options["listen"], options["socketmap"]} != {settings.POLICYD_LISTEN, settings.SOCKETMAP_LISTEN}
+        while True:
+            try:
+                asyncio.run(main())
+            except OSError as error:
+                why = f"Cannot listen: {error.strerror or error}."
+                if told:
+                    raise CommandError(why) from error
+                self.stderr.write(f"policyd: {why} Set GS_POLICYD_LISTEN and GS_SOCKETMAP_LISTEN; trying again.")
+                if asyncio.run(_stopped(within=TRY_AGAIN)):
+                    return
+            else:
+                return
 
 
 def _stop_signal() -> asyncio.Event:
@@ -90,8 +101,13 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-async def _stopped() -> None:
-    await _stop_signal().wait()
+async def _stopped(*, within: float | None) -> bool:
+    """Whether a signal to stop came within that many seconds (None: wait for it)."""
+    try:
+        await asyncio.wait_for(_stop_signal().wait(), within)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _address(text: str, option: str) -> tuple[str, int] | None:
