@@ -75,10 +75,8 @@ def _block(provider: str, rates: list[Rate], directory: ProviderDirectory) -> st
     for source, found in sorted(by_source.items()):
         lines += ["", f"[{head}.sources.{_text(source)}.additional_message_rate_throttles]"]
         strictest: dict[str, Rate] = {}
-        for rate in found:
-            before = strictest.get(rate.name)
-            if before is None or rate.limit < before.limit:
-                strictest[rate.name] = rate
+        for rate in found:  # sorted, so of two about one budget the smaller comes first
+            strictest.setdefault(rate.name, rate)
         lines += [f"{_text(name)} = {_text(rate.spec)}" for name, rate in sorted(strictest.items())]
     return "\n".join(lines) + "\n"
 
