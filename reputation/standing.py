@@ -88,11 +88,17 @@ def _locked(addresses: Collection[str], now: datetime) -> dict[str, IpStanding]:
 
     The windows are read after the lock is held, so of two runs at once the later one sees at least as much.
     """
+    known = set(SendingIP.objects.filter(pk__in=list(addresses)).order_by().values_list("pk", flat=True))
+    judged = set(IpStanding.objects.filter(pk__in=list(addresses)).order_by().values_list("pk", flat=True))
     SendingIP.objects.bulk_create(
-        [SendingIP(ip=ip, first_seen_at=now) for ip in sorted(addresses)], ignore_conflicts=True, batch_size=AT_ONCE
+        [SendingIP(ip=ip, first_seen_at=now) for ip in sorted(set(addresses) - known)],
+        ignore_conflicts=True,
+        batch_size=AT_ONCE,
     )
     IpStanding.objects.bulk_create(
-        [blank_standing(ip, now=now) for ip in sorted(addresses)], ignore_conflicts=True, batch_size=AT_ONCE
+        [blank_standing(ip, now=now) for ip in sorted(set(addresses) - judged)],
+        ignore_conflicts=True,
+        batch_size=AT_ONCE,
     )
     rows = IpStanding.objects.filter(pk__in=list(addresses)).order_by("pk").select_for_update()
     return {row.sending_ip: row for row in rows}
