@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.servers import Postgres
 
 TITLES = {
+    "beside": "One-event requests at a fixed rate while another client sends large bodies; one web process",
     "causes": "Causes of replies per second and core (no database is used)",
     "cleanup": "Ingest of 20 batches of 25 events a second, alone and while a day of events is cleaned up",
     "http": "The documented webhook over HTTP, durable; client, web processes and database on the same cores",
