@@ -51,12 +51,15 @@ def detect(*, now: datetime) -> int:
     book = warmup_book()
     if not any(_acts(policy) for policy in (book.default, *book.by_ip.values())):
         return 0
+    templates = WarmupTemplate.objects.in_bulk(field_name="name")
     made = 0
     for kind, sender, past, (found, why) in [*_ips(book, now), *_domains(book, now)]:
         policy = book.policy_of(kind, sender)
         starts = policy.on_detection is OnDetection.START and past.was_reported
         doubt = "" if past.was_reported else " Nor had its source reported anybody in that time: was it cut off?"
-        made += _make(kind, sender, policy, found, why + doubt, starts=starts, now=now)
+        template = templates[policy.ip_template if kind == "ip" else policy.domain_template]
+        change = _change(policy, template, why + doubt, starts=starts, now=now)
+        made += begin(kind, sender, change, now=now, found=found) is not None
     return made
 
 
@@ -172,17 +175,12 @@ def _settled(kind: Kind, now: datetime) -> Any:
     return settled
 
 
-def _make(
-    kind: Kind, sender: str, policy: WarmupPolicy, found: Found, why: str, *, starts: bool, now: datetime
-) -> bool:
-    name = policy.ip_template if kind == "ip" else policy.domain_template
-    plan = plan_of(WarmupTemplate.objects.get(name=name), policy.time_zone)
-    if starts:
-        today = local_date(now, policy.time_zone)
-        change = Change(Step.STARTED, why, State.RUNNING, 1, today, plan=plan, policy_revision=policy.revision)
-    else:
-        change = Change(Step.PROPOSED, why, State.PROPOSED, 1, plan=plan, policy_revision=policy.revision)
-    return begin(kind, sender, change, now=now, found=found) is not None
+def _change(policy: WarmupPolicy, template: WarmupTemplate, why: str, *, starts: bool, now: datetime) -> Change:
+    plan = plan_of(template, policy.time_zone)
+    if not starts:
+        return Change(Step.PROPOSED, why, State.PROPOSED, 1, plan=plan, policy_revision=policy.revision)
+    today = local_date(now, policy.time_zone)
+    return Change(Step.STARTED, why, State.RUNNING, 1, today, plan=plan, policy_revision=policy.revision)
 
 
 def _withdraw_old_proposals(now: datetime) -> None:

@@ -152,11 +152,6 @@ class DayPlan:
     """Recipients that the events report in the window so far, however the attempts ended."""
     provider_counted: Mapping[str, int]
 
-    @property
-    def left(self) -> int:
-        """What the events leave of the limit; permits may have spent more."""
-        return max(0, self.limit - self.counted)
-
 
 @dataclass(frozen=True, slots=True)
 class Course:

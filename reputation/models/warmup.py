@@ -12,7 +12,6 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from reputation.domain.policy import Status
 from reputation.domain.warmup import Schedule, Unit, from_shares, is_time_zone
 from reputation.domain.warmup_policy import Found, OnDetection, State, Step
 from reputation.models.policy import Pool, ratio_field
@@ -196,11 +195,6 @@ class WarmupEvent(models.Model):
         if not self._state.adding:
             raise TypeError("A warm-up event is never edited.")
         super().save(*args, **kwargs)
-
-    @property
-    def was_healthy(self) -> bool:
-        """Whether nothing spoke against the sender that day."""
-        return self.standing == Status.HEALTHY
 
 
 class WarmupPolicy(models.Model):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -24,8 +26,10 @@ from reputation.warmup_acts import start
 from telemetry.models import Source
 from tests.reputation.test_breakers import Traffic
 from tests.site.admin.conftest import BAD, GOOD, Make, button, change, changelist, messages_of, text
+from tests.site.admin.test_browser import browser, visit
 
 pytestmark = pytest.mark.django_db
+__all__ = ["browser", "visit"]
 
 
 @pytest.fixture
@@ -44,6 +48,23 @@ def test_progress_says_the_day_and_what_was_used_of_it(
     assert "2 of 3" in text(as_root.get(changelist(Warmup)))
     warmups.tick(now=now + timedelta(days=1, minutes=10))
     assert "not judged" in text(as_root.get(change(running))), "nobody judged the mail, and the table says so"
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_its_page_fits_a_phone(
+    browser: Any, visit: Callable[[str], None], source: Source, make_event: Make, django_user_model: type[User]
+) -> None:
+    now = timezone.now()
+    user = django_user_model.objects.get(username="root")
+    row = start("ip", BAD, Schedule(tuple(range(80_000, 80_020))), reason="new", user=user, now=now)
+    Traffic(source, make_event).record(3, now)
+    warmups.tick(now=now + timedelta(days=1, minutes=10))
+    phone = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    for path in (change(row), changelist(Warmup), button("reputation_warmup_start_any")):
+        visit(path)
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 360
 
 
 def test_any_sender_can_be_warmed_up_and_a_mistake_stands_beside_its_field(as_root: Client) -> None:
