@@ -19,7 +19,7 @@ from tests.servers import Postgres
 TITLES = {
     "beside": "One-event requests at a fixed rate while another client sends large bodies; one web process",
     "causes": "Causes of replies per second and core (no database is used)",
-    "cleanup": "Ingest of 20 batches of 25 events a second, alone and while a day of events is cleaned up",
+    "cleanup": "Ingest at fixed moments, alone and while a day of events is cleaned up",
     "http": "The documented webhook over HTTP, durable; client, web processes and database on the same cores",
     "ingest": "Events per second into record_batch(), one writer, durable, beside raw rows of the same width",
     "machines": "Several web processes where a commit waits 0.4 s for a synchronous replica (PostgreSQL only)",

@@ -37,7 +37,8 @@ from telemetry.retention import clean_up  # noqa: E402
 ROUNDS = 3
 STORED = {"postgresql": 300_000, "sqlite": 60_000}
 BATCH = 25
-PER_SECOND = 20
+# On PostgreSQL the clean-up is over in seconds; the percentiles need enough batches in them.
+PER_SECOND = {"postgresql": 100, "sqlite": 20}
 QUIET_SECONDS = 15.0
 PROCESSES = get_context("spawn")
 Window = tuple[float, float]
@@ -53,7 +54,7 @@ def ingest(stop: Any, answers: Any) -> None:
         time.sleep(max(0.0, due - time.perf_counter()))
         record_batch(source, batch, now=timezone.now())
         taken.append((due, time.perf_counter() - due))
-        due += 1 / PER_SECOND
+        due += 1 / PER_SECOND[connection.vendor]
     answers.put(taken)
 
 
@@ -119,7 +120,7 @@ def main() -> None:
         "a day's events": f"{number:,}",
         "rows removed": f"{removed:,}",
         "clean-up, s": f"{sum(end - start for start, end in cleaning):.1f}",
-        "batches beside it": f"{len(during):,}",
+        "batches of 25 beside it": f"{len(during):,} at {PER_SECOND[connection.vendor]}/s",
         "without, p50 / p95 / p99 ms": spread(without),
         "during, p50 / p95 / p99 ms": spread(during),
         "p99, times": f"{ratio:.1f}",
