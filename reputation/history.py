@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from reputation import budgets
 from telemetry import sql
 from telemetry.models import RetentionPolicy
 from telemetry.retention import BATCH, forget_cached, keeps
@@ -20,15 +21,23 @@ _TABLES = {
     "reputation_warmup": "ended_at",
     "reputation_kumoact": "at",
 }
+_PERMITS = "reputation_permitminute"
 
 
 def clean_up(*, now: datetime, batch: int = BATCH) -> dict[str, int]:
     """Delete history rows past their time; how many went, by table. May be stopped at any point."""
     forget_cached()
     before = now - keeps("history")
-    removed = dict.fromkeys(_TABLES, 0)
-    for table, column in _TABLES.items():
-        while count := sql.delete_some(table, f"{column} < %s", [before], batch):
-            removed[table] += count
+    removed = {table: _delete_before(table, column, before, batch) for table, column in _TABLES.items()}
+    # The record of permits is a counter; budgets have nothing to tell once their window was judged.
+    removed[_PERMITS] = _delete_before(_PERMITS, "minute", now - keeps("counters_hour"), batch)
+    removed["reputation_budget"] = budgets.clean_up(now=now)
     RetentionPolicy.objects.filter(pk="history").update(last_run_at=timezone.now(), last_removed=sum(removed.values()))
+    return removed
+
+
+def _delete_before(table: str, column: str, before: datetime, batch: int) -> int:
+    removed = 0
+    while count := sql.delete_some(table, f"{column} < %s", [before], batch):
+        removed += count
     return removed

@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.test import Client
 
-from reputation import breaker_acts, budgets, permits
+from reputation import breaker_acts, budgets, history, permits
 from reputation.budgets import BudgetsAwayError, DatabaseStore, RedisStore, Spend
 from reputation.domain.breaker_policy import Scope
 from reputation.domain.permit import Action, Ask, Cap, Rule
@@ -365,3 +365,16 @@ def test_the_fast_way_in_knows_no_revoked_token(client: Client, token: str) -> N
     revoke_token(SourceToken.objects.get(), now=datetime.now(UTC))
     answered, told = both_ways(b'{"sender": "a@b.example"}', token, client)
     assert (answered, told.status_code) == ([], 401)
+
+
+@pytest.mark.django_db
+def test_the_record_and_the_budgets_go_with_the_nightly_clean_up() -> None:
+    enforce(domain_limit_per_hour=100)
+    permits.ask([NEWS], now=NOW)
+    permits.desk().write_down()
+    history.clean_up(now=NOW + timedelta(days=6))
+    assert (PermitMinute.objects.count(), Budget.objects.count()) == (1, 1)
+    history.clean_up(now=NOW + timedelta(days=60))
+    assert (PermitMinute.objects.count(), Budget.objects.count()) == (1, 0)
+    history.clean_up(now=NOW + timedelta(days=100))
+    assert not PermitMinute.objects.exists()
