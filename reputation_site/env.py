@@ -8,6 +8,7 @@ a file: ``GS_SECRET_KEY_FILE=/run/secrets/key`` stands for ``GS_SECRET_KEY``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -92,6 +93,15 @@ class Env:
         """A comma-separated list; blanks around the words and empty words are dropped."""
         return self._typed(name, default, lambda value: [word.strip() for word in value.split(",") if word.strip()], "")
 
+    def servers(self, name: str, *, port: int) -> tuple[tuple[str, int], ...]:
+        """IP addresses with or without a port: ``192.0.2.1, 192.0.2.2:5353, [2001:db8::1]:53``."""
+        return self._typed(
+            name,
+            (),
+            lambda value: tuple(_server(word.strip(), port) for word in value.split(",") if word.strip()),
+            "IP addresses separated by commas, each as host, host:port or [IPv6]:port",
+        )
+
     def path(self, name: str, default: Path) -> Path:
         """An absolute path; a relative one counts from the current folder."""
         return self._typed(name, default, lambda value: Path(value).expanduser().absolute(), "a path")
@@ -112,6 +122,21 @@ class Env:
             return read(value)
         except ValueError as error:
             raise ConfigurationError(f"{name}={value!r} is not valid: expected {expected}.") from error
+
+
+def _server(text: str, port: int) -> tuple[str, int]:
+    """(address, port) of host, host:port, [IPv6]:port or a bare IPv6 address. Raises ValueError."""
+    host, found = text, str(port)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        if rest and not rest.startswith(":"):
+            raise ValueError
+        found = rest[1:] or found
+    elif text.count(":") == 1:
+        host, _, found = text.partition(":")
+    if not 1 <= int(found) <= 65535:
+        raise ValueError
+    return str(ip_address(host)), int(found)
 
 
 def database_from_url(url: str, *, sqlite_options: dict[str, Any], postgres_options: dict[str, Any]) -> dict[str, Any]:

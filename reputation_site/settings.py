@@ -60,6 +60,11 @@ RECIPIENTS_OF_FAILURES = env.choice("GS_RECIPIENTS_OF_FAILURES", "full", ("full"
 RECIPIENTS_OF_DELIVERIES = env.choice("GS_RECIPIENTS_OF_DELIVERIES", "domain", ("full", "hashed", "domain"))
 SELF_TEST_API = env.boolean("GS_SELF_TEST_API", True)  # the scenarios over HTTP; they always need an admin
 ALLOW_PRIVATE_URLS = env.boolean("GS_ALLOW_PRIVATE_URLS", False)  # addresses typed in may lie in private networks
+# DNS servers for blocklists and audits as (address, port), none: the system's; what one question may take, and how many
+# sockets may be open: over all workers together, and as many again in each web process for checks on demand.
+DNS_SERVERS = env.servers("GS_DNS_SERVERS", port=53)
+DNS_TIMEOUT = timedelta(seconds=env.integer("GS_DNS_TIMEOUT", 3, minimum=1, maximum=60))
+DNS_MOST_SOCKETS = env.integer("GS_DNS_MOST_SOCKETS", 64, minimum=4, maximum=4096)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- databases -------------------------------------------------------------------------------------------------

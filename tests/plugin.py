@@ -40,6 +40,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
             _SERVER.append(Postgres().start())
             os.environ["TESTS_DATABASE_URL"] = _SERVER[0].url
         os.environ["DATABASE_URL"] = os.environ["TESTS_DATABASE_URL"]
+    # Nobody listens there: no question of a test leaves this machine.
+    os.environ["GS_DNS_SERVERS"] = "127.0.0.1:9"
     os.environ["GS_DATA_DIR"] = os.environ["TESTS_DATA_DIR"]
     # The web process makes it; without it every request of the test client warns.
     (Path(os.environ["TESTS_DATA_DIR"]) / "static").mkdir(exist_ok=True)
