@@ -118,4 +118,3 @@ def _ask(body: bytes) -> Ask | None:
     if not all(text.isprintable() and text == text.strip() for text in (question.sender, recipient)):
         return None
     return Ask(question.sender, recipient, recipients=question.recipients)
-

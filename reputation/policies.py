@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -103,7 +104,11 @@ def ensure_defaults() -> None:
 
 
 def _values(row: Policy) -> dict[str, str]:
-    return {name: str(value) for name, value in model_to_dict(row, fields=NUMBERS).items()}
+    # 0.1 and the stored 0.100000 are the same number.
+    values = model_to_dict(row, fields=NUMBERS)
+    return {
+        name: f"{value.normalize():f}" if isinstance(value, Decimal) else str(value) for name, value in values.items()
+    }
 
 
 def _keep_revision(row: Policy, user: User | None, reason: str) -> None:

@@ -135,9 +135,9 @@ class PermitBook:
         plan = self.warm_ups.get((kind, name))
         if plan is not None:
             # A book that outlives the window (the database is away) goes on with the same volume, and not without any.
-            is_over = plan.ends <= now
-            starts = plan.ends if is_over else plan.starts
-            ends = starts + (plan.ends - plan.starts)
+            length = plan.ends - plan.starts
+            starts = plan.starts + max(0, (now - plan.starts) // length) * length
+            ends, is_over = starts + length, starts > plan.starts
             yield Cap(Rule.WARM_UP, kind, name, "", starts, ends, plan.limit, 0 if is_over else plan.counted)
             if provider in plan.provider_limits:
                 limit, counted = plan.provider_limits[provider], plan.provider_counted.get(provider, 0)

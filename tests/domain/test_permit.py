@@ -19,6 +19,7 @@ from reputation.domain.permit_book import PermitBook, scaled
 from reputation.domain.policy import Status
 from reputation.domain.pool import Member, in_order
 from reputation.domain.sending_policy import Mode, OnFailure, ProviderCap, SendingPolicy
+from reputation.domain.warmup import DayPlan
 from telemetry.domain.mailbox_providers import ProviderDirectory
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -205,6 +206,16 @@ def test_what_is_known_to_be_spent_counts_whoever_counted_it() -> None:
     key = fresh.facts(NEWS, NOON).caps[0].key
     spent = replace(fresh, spent={key: 100})
     assert decide(NEWS, spent.facts(NEWS, NOON), {}, NOON).action is Action.DEFER
+
+
+@pytest.mark.parametrize(("later", "starts", "counted"), [(0, 0, 40), (1, 1, 0), (50, 50, 0)])
+def test_a_warm_up_goes_on_in_a_book_that_is_older_than_its_window(later: int, starts: int, counted: int) -> None:
+    plan = DayPlan("domain", "shop.example", 1, 100, {"google": 60}, NOON, NOON + HOUR, 40, {"google": 30})
+    made = book(warm_ups={("domain", "shop.example"): plan})
+    at = NOON + later * HOUR + timedelta(minutes=30)
+    found = [(entry.provider, entry.limit, entry.counted, entry.starts) for entry in made.facts(NEWS, at).caps]
+    window = NOON + starts * HOUR
+    assert found == [("", 100, counted, window), ("google", 60, counted * 3 // 4, window)]
 
 
 # Facts in which anything may hold mail back.
