@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -24,6 +25,7 @@ from reputation.domain.policy import Status
 from reputation.domain.pool import Member
 from reputation.models import Breaker, IpStanding, Pool, PoolDomain, SenderScore, SendingIP
 from reputation.models import SendingPolicy as SendingPolicyRow
+from reputation.mx_hosts import MxHosts
 from telemetry import mailbox_providers
 from telemetry.counters import last_minutes
 from telemetry.domain.cells import DAY
@@ -114,6 +116,7 @@ class Books:
 
     def __init__(self, read: Callable[..., PermitBook] = load) -> None:
         self._read = read
+        self.mx = MxHosts()
         self._lock = threading.Lock()
         self._book: PermitBook | None = None
         self._read_at = 0.0
@@ -148,7 +151,7 @@ class Books:
         try:
             if self._scores is None or clock - self._scores[0] >= SCORES_EVERY.total_seconds():
                 self._scores = (clock, read_scores())
-            self._book = self._read(now=now, scores=self._scores[1])
+            self._book = replace(self._read(now=now, scores=self._scores[1]), mx_hosts=self.mx.known)
         except DatabaseError as error:
             if self._book is None:
                 raise

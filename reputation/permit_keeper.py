@@ -46,13 +46,14 @@ def _run(kept: Desk) -> None:
 
 
 def keep(kept: Desk) -> None:
-    """Read the book and write the record; what fails is tried again the next time."""
+    """Read the book, write the record, learn MX hosts; what fails is tried again the next time."""
     try:
         kept.books.refresh()
         kept.write_down()
     except UNAVAILABLE as error:
         connection.close()
         log.warning("the record of permits waits", extra={"error": type(error).__name__})
+    kept.books.mx.learn_behind()
 
 
 def _finish() -> None:

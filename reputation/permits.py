@@ -60,6 +60,8 @@ class Desk:
     def consider(self, ask: Ask, book: PermitBook, *, now: datetime) -> Considered:
         """What this book says of an ask; nothing is spent yet."""
         facts = book.facts(ask, now)
+        if unknown := book.unknown_domain(ask):
+            self.books.mx.want(unknown)
         return Considered(ask, facts, decide(ask, facts, {}, now))
 
     def spend_decided(self, considered: Sequence[Considered], book: PermitBook, *, now: datetime) -> list[Answer]:

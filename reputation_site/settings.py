@@ -34,6 +34,8 @@ LISTEN_PORT = env.integer("GS_PORT", 8000, minimum=1, maximum=65535)
 # Where Postfix asks (manage.py policyd); "off" for a service that is not wanted.
 POLICYD_LISTEN = env.text("GS_POLICYD_LISTEN", "127.0.0.1:10031")
 SOCKETMAP_LISTEN = env.text("GS_SOCKETMAP_LISTEN", "127.0.0.1:10032")
+# Whether permits learn a recipient domain's mailbox provider by its MX record.
+PERMIT_MX_LOOKUPS = env.boolean("GS_PERMIT_MX_LOOKUPS", True)
 WEB_THREADS = env.integer("GS_WEB_THREADS", 8, minimum=1, maximum=256)
 WEB_WORKERS = env.integer("GS_WEB_WORKERS", 1, minimum=1, maximum=64)
 WORKER_CONCURRENCY = env.integer("GS_WORKER_CONCURRENCY", 2, minimum=1, maximum=64)

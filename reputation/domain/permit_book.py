@@ -43,6 +43,8 @@ class PermitBook:
     spent: Mapping[str, int] = field(default_factory=dict)
     """Budgets as they were at that moment, by key."""
     directory: ProviderDirectory = field(default_factory=lambda: ProviderDirectory.of([]))
+    mx_hosts: Mapping[str, str] = field(default_factory=dict)
+    """By recipient domain, as far as they are known."""
     # What was worked out by this book already; a book lives for a second.
     _facts: dict[tuple[Any, ...], Facts] = field(default_factory=dict, init=False, repr=False, compare=False)
     _candidates: dict[tuple[Any, ...], Candidate] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -61,7 +63,13 @@ class PermitBook:
         """The mailbox provider's id; empty: nobody knows who gets this."""
         if ask.provider or not ask.recipient:
             return ask.provider
-        return self.directory.provider("", ask.recipient.rpartition("@")[2].lower())
+        domain = ask.recipient.rpartition("@")[2].lower()
+        return self.directory.provider(self.mx_hosts.get(domain, ""), domain)
+
+    def unknown_domain(self, ask: Ask) -> str:
+        """The recipient's domain where its MX host would tell more than the domain does; else empty."""
+        domain = "" if ask.provider else ask.recipient.rpartition("@")[2].lower()
+        return "" if domain in self.directory.domains else domain
 
     def facts(self, ask: Ask, now: datetime) -> Facts:
         """What an ask is decided by; worked out once for all that differ in recipients alone."""
