@@ -78,13 +78,15 @@ def ensure_defaults() -> None:
     """Give the default pool a sending policy where it has none; runs after every migration."""
     pool = Pool.objects.filter(is_default=True, sending_policy=None).first()
     if pool is not None:
-        row = new_policy(pool)
-        _keep_revision(row, None, "the defaults of the product")
+        change_sending_policy(new_policy(pool), {}, user=None, reason="the defaults of the product")
 
 
 def new_policy(pool: Pool) -> SendingPolicy:
-    """A policy of the product's defaults for this pool, provider limits included (and switched off)."""
-    row = SendingPolicy.objects.create(pool=pool)
+    """A policy of the product's defaults for this pool, provider limits included (and switched off).
+
+    It is revision 0: the first change, even one that changes nothing, makes it the first revision.
+    """
+    row = SendingPolicy.objects.create(pool=pool, revision=0)
     ProviderLimit.objects.bulk_create(
         ProviderLimit(policy=row, provider=provider, per_hour=cap.per_hour, per_day=cap.per_day)
         for provider, cap in DEFAULT_CAPS.items()
