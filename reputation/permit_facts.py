@@ -50,7 +50,6 @@ def load(*, now: datetime, scores: dict[tuple[Kind, str], int]) -> PermitBook:
     pools, default = _pools()
     allowances = breakers.standing_for(now=now)
     return PermitBook(
-        at=now,
         default_pool=default,
         policies=policies,
         pools=pools,
@@ -121,6 +120,8 @@ class Books:
         self._book: PermitBook | None = None
         self._read_at = 0.0
         self._scores: tuple[float, dict[tuple[Kind, str], int]] | None = None
+        self.as_of = timezone.now()
+        """When the book was read."""
         self.away_since: datetime | None = None
         """Since when the database does not answer; None: it does."""
 
@@ -151,7 +152,10 @@ class Books:
         try:
             if self._scores is None or clock - self._scores[0] >= SCORES_EVERY.total_seconds():
                 self._scores = (clock, read_scores())
-            self._book = replace(self._read(now=now, scores=self._scores[1]), mx_hosts=self.mx.known)
+            read = replace(self._read(now=now, scores=self._scores[1]), mx_hosts=self.mx.known)
+            # Where nothing changed the old book stays, with all that it worked out.
+            self._book = self._book if read == self._book else read
+            self.as_of = now
         except DatabaseError as error:
             if self._book is None:
                 raise
@@ -159,7 +163,7 @@ class Books:
                 self.away_since = now
                 log.error(
                     "the database is away; permits go by the last book",
-                    extra={"error": type(error).__name__, "book_of": self._book.at.isoformat()},
+                    extra={"error": type(error).__name__, "book_of": self.as_of.isoformat()},
                 )
             # It may be broken; one that is fine is quickly made again.
             if not connection.in_atomic_block:

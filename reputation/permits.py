@@ -93,7 +93,7 @@ class Desk:
         told = answer(ruling, facts.policy.mode, pool=book.pool_of(ask), provider=book.provider_of(ask))
         away = self.books.away_since
         if away is not None and ruling.action is not Action.ALLOW:
-            told = replace(told, reason=f"{told.reason} (As of {book.at:%H:%M} UTC: the database is away.)")
+            told = replace(told, reason=f"{told.reason} (As of {self.books.as_of:%H:%M} UTC: the database is away.)")
         return told
 
     def _settle(self, considered: Sequence[Considered], now: datetime) -> list[Ruling]:

@@ -27,7 +27,6 @@ _FAR = 100  # percent
 class PermitBook:
     """Policies, pools, breakers, warm-ups, scores and budgets. Asking it needs no database."""
 
-    at: datetime
     default_pool: str
     policies: Mapping[str, SendingPolicy]
     """By the pool's name; a pool without one goes by the default pool's."""

@@ -100,7 +100,6 @@ def _book(now: datetime) -> PermitBook:
     """Breakers, and whose pool enforces: of what permits go by no more than that is needed here."""
     default = Pool.objects.filter(is_default=True).values_list("name", flat=True).first() or "default"
     return PermitBook(
-        at=now,
         default_pool=default,
         policies=sending_policies.policies(),
         pools={},

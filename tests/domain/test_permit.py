@@ -40,7 +40,6 @@ def candidate(ip: str, *, breakers: tuple[Allowance, ...] = (), caps: tuple[Cap,
 
 def book(**fields: Any) -> PermitBook:
     values: dict[str, Any] = {
-        "at": NOON,
         "default_pool": "default",
         "policies": {"default": SendingPolicy(mode=Mode.ENFORCE)},
         "pools": {"default": (Member(GOOD), Member(OTHER))},
