@@ -63,10 +63,11 @@ def pool_now(pool: Pool, *, now: datetime, provider: str = "") -> PoolNow:
 
     Raises DatabaseError only where the database never answered since this process started.
     """
-    book = permits.desk().books.current()
+    books = permits.desk().books
+    book = books.current()
     return PoolNow(
         name=pool.name,
-        at=book.at,
+        at=books.as_of,
         mode=book.policy_of(pool.name).mode,
         has_own_policy=pool.name in book.policies,
         members=shares(book, pool.name, provider, now=now),
