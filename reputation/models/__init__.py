@@ -1,6 +1,7 @@
 """What it means: policies, standing, scores, overrides, the audit log."""
 
 from reputation.models.audit import AuditEntry, Override
+from reputation.models.blocklist import Blocklist, BlocklistCanary, Listing, ListingEvent, Watermark
 from reputation.models.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerPolicyRevision
 from reputation.models.kumomta import KumoAct, KumoServer
 from reputation.models.policy import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
@@ -17,6 +18,8 @@ from reputation.models.warmup import Warmup, WarmupEvent, WarmupPolicy, WarmupPo
 
 __all__ = [
     "AuditEntry",
+    "Blocklist",
+    "BlocklistCanary",
     "Breaker",
     "BreakerEvent",
     "BreakerPolicy",
@@ -27,6 +30,8 @@ __all__ = [
     "IpStandingHistory",
     "KumoAct",
     "KumoServer",
+    "Listing",
+    "ListingEvent",
     "MajorProviderDomain",
     "Override",
     "PermitMinute",
@@ -46,4 +51,5 @@ __all__ = [
     "WarmupPolicy",
     "WarmupPolicyRevision",
     "WarmupTemplate",
+    "Watermark",
 ]
