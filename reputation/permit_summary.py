@@ -10,12 +10,24 @@ from typing import Any
 from django.db.models import Max, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from reputation.domain.permit import Action
+from reputation.domain.permit import Action, Rule
 from reputation.domain.sending_policy import Mode
 from reputation.models import PermitMinute, Pool, SendingPolicy
 
 # More lines of one table than anybody reads; the record itself has the rest.
 MOST_LINES = 100
+RULE_WORDS = {
+    Rule.EXEMPT: "never held back",
+    Rule.BREAKER: "circuit breaker",
+    Rule.PROBE: "probes of a half-open breaker",
+    Rule.WARM_UP: "warm-up",
+    Rule.BASE_LIMIT: "limit by the hour",
+    Rule.PROVIDER_LIMIT: "limit per provider",
+    Rule.BLACKLISTED: "blacklisted sending IP",
+    Rule.NO_SENDING_IP: "no sending IP",
+    Rule.CANNOT_KNOW: "nobody could know",
+    Rule.NO_LIMIT: "no limit",
+}
 _HELD = ~Q(action=Action.ALLOW) & Q(mode=Mode.ENFORCE)
 _WOULD_BE = ~Q(action=Action.ALLOW) & ~Q(mode=Mode.ENFORCE)
 
@@ -71,6 +83,14 @@ class PoolRecord:
     would_have_been: Count = field(default_factory=Count)
 
 
+def rule_word(rule: str) -> str:
+    """A rule's id as it is read; one that this version does not know is shown as it is stored."""
+    try:
+        return RULE_WORDS[Rule(rule)]
+    except ValueError:
+        return rule
+
+
 def summary(*, start: datetime, end: datetime, pools: Collection[str] | None = None) -> Summary:
     """Sum up the record from `start` on and before `end`, of these pools or of all; a fixed number of queries."""
     rows = PermitMinute.objects.filter(minute__gte=start, minute__lt=end).order_by()
@@ -108,7 +128,11 @@ def pools_under(policy: SendingPolicy) -> list[str]:
 
 
 def _lines(rows: QuerySet[PermitMinute], *names: str) -> tuple[Line, ...]:
-    sums = rows.filter(_HELD | _WOULD_BE).values(*names).annotate(example=Max("reason"), **_counts(), every=_sum("recipients"))
+    sums = (
+        rows.filter(_HELD | _WOULD_BE)
+        .values(*names)
+        .annotate(example=Max("reason"), **_counts(), every=_sum("recipients"))
+    )
     most = sums.order_by("-every", *names)[:MOST_LINES]
     return tuple(
         Line(_held(row), _would_be(row), reason=row["example"], **{name: row[name] for name in names}) for row in most

@@ -62,16 +62,18 @@ def _replace_caps(row: SendingPolicy, caps: list[dict[str, Any]]) -> None:
     named = [str(cap.get("provider", "")) for cap in caps]
     if len(set(named)) != len(named):
         raise ValidationError({CAPS: "Each mailbox provider may stand there once."})
-    row.provider_limits.all().delete()
+    # Row by row and not anew: a form that somebody has open names them by their ids.
+    present = {limit.provider: limit for limit in row.provider_limits.all()}
     for cap in caps:
-        limit = ProviderLimit(
-            policy=row, provider=cap.get("provider", ""), per_hour=cap.get("per_hour"), per_day=cap.get("per_day")
-        )
+        name = cap.get("provider", "")
+        limit = present.pop(name, None) or ProviderLimit(policy=row, provider=name)
+        limit.per_hour, limit.per_day = cap.get("per_hour"), cap.get("per_day")
         try:
             limit.full_clean()
         except ValidationError as error:
             raise ValidationError({CAPS: error.messages}) from None
         limit.save()
+    row.provider_limits.filter(provider__in=present).delete()
 
 
 def ensure_defaults() -> None:

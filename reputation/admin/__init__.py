@@ -1,5 +1,29 @@
 """The admin of this floor: standing and what people do about it, policies, the audit log, the self-test."""
 
-from reputation.admin import audit, breakers, kumomta, policies, scores, standing, warmup_policies, warmups
+from reputation.admin import (
+    audit,
+    breakers,
+    kumomta,
+    permits,
+    policies,
+    pools,
+    scores,
+    sending,
+    standing,
+    warmup_policies,
+    warmups,
+)
 
-__all__ = ["audit", "breakers", "kumomta", "policies", "scores", "standing", "warmup_policies", "warmups"]
+__all__ = [
+    "audit",
+    "breakers",
+    "kumomta",
+    "permits",
+    "policies",
+    "pools",
+    "scores",
+    "sending",
+    "standing",
+    "warmup_policies",
+    "warmups",
+]

@@ -1,4 +1,4 @@
-"""What operators decide: pools, policies and their revisions, code tiers, major providers."""
+"""What operators decide: policies and their revisions, code tiers, major providers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import transaction
-from django.db.models import Count, DecimalField, QuerySet
+from django.db.models import DecimalField
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from reputation.admin.labels import look_further
 from reputation.admin.policy_form import PercentField, PolicyForm, RevisionInline, in_words
 from reputation.domain.policy import percent
-from reputation.models import (
-    BreakerPolicy,
-    CodeTier,
-    MajorProviderDomain,
-    Policy,
-    PolicyRevision,
-    Pool,
-    SendingIP,
-    TierMinimum,
-)
+from reputation.models import CodeTier, MajorProviderDomain, Policy, PolicyRevision, TierMinimum
 from reputation.policies import NUMBERS, change_policy
 from telemetry.admin.filters import TimeFilter
 from telemetry.admin.parts import ReadOnlyAdmin, StandardAdmin, acting_user, as_list, column
@@ -127,70 +117,6 @@ class PolicyRevisionAdmin(ReadOnlyAdmin):
     def thresholds(self, row: PolicyRevision) -> SafeString:
         """As they were from then on."""
         return as_list([f"{name}: {value}" for name, value in in_words(row.values).items()])
-
-
-@admin.register(Pool)
-class PoolAdmin(StandardAdmin):
-    """Groups of sending IPs that are judged alike."""
-
-    list_display = ("name", "is_default", "ip_count", "policy_revision", "description")
-    list_select_related = ("policy",)
-    search_fields = ("name", "description")
-    readonly_fields = ("is_default",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Pool]:
-        """Pools with the number of their IPs, in one query."""
-        pools: QuerySet[Pool] = super().get_queryset(request).annotate(ip_count=Count("ips"))
-        return pools
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A pool with IPs or with a policy's history stays, and so does the default."""
-        allowed = super().has_delete_permission(request, obj)
-        if not isinstance(obj, Pool):
-            return allowed and obj is not None
-        has_policy = Policy.objects.filter(pool=obj).exists() or BreakerPolicy.objects.filter(pool=obj).exists()
-        return allowed and not (obj.is_default or obj.ips.exists() or has_policy)
-
-    @column("sending IPs", order="ip_count")
-    def ip_count(self, row: Any) -> int:
-        """How many IPs are in it."""
-        return int(row.ip_count)
-
-    @column("policy")
-    def policy_revision(self, row: Pool) -> str:
-        """Its own policy, or the default pool's."""
-        return f"revision {row.policy.revision}" if hasattr(row, "policy") else "the default pool's"
-
-
-@admin.register(SendingIP)
-class SendingIPAdmin(StandardAdmin):
-    """Sending IPs as their operator knows them."""
-
-    list_display = ("ip", "label", "pool", "first_seen_at")
-    list_filter = (("pool", RelatedDropdownFilter), ("first_seen_at", TimeFilter))
-    list_select_related = ("pool",)
-    search_fields = ("ip", "label")
-    search_help_text = "Part of an IP or label"
-    readonly_fields = ("first_seen_at", "further")
-    empty_hint = "Sending IPs appear by themselves with their first event; one can be added before that."
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """The IP is what the row is about."""
-        return self.readonly_fields if obj is None else ("ip", *self.readonly_fields)
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Links once there is something to look at."""
-        fields = ["ip", "label", "pool"]
-        return fields if obj is None else [*fields, "first_seen_at", "further"]
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """It would come back with its next event, without its pool."""
-        return False
-
-    @column("look further")
-    def further(self, row: SendingIP) -> SafeString:
-        """Where else this IP appears."""
-        return look_further(row.ip)
 
 
 class _KeyedAdmin(StandardAdmin):

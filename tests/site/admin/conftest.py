@@ -16,14 +16,18 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from reputation import overrides
+from reputation import overrides, permits
 from reputation.breaker_acts import open_by_hand
 from reputation.breaker_policies import change_breaker_policy
 from reputation.domain.breaker_policy import Scope
+from reputation.domain.permit import Ask
 from reputation.domain.warmup import Schedule
 from reputation.models import BreakerPolicy, KumoAct, KumoServer, Policy, Pool
 from reputation.policies import change_policy
+from reputation.pool_acts import set_domain_pool
 from reputation.scores import score_senders
+from reputation.sending_policies import change_sending_policy
+from reputation.sending_policies import new_policy as new_sending_policy
 from reputation.standing import score_ips
 from reputation.warmup_acts import start as start_warmup
 from reputation.warmup_policies import change_warmup_policy, new_policy
@@ -138,7 +142,15 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
             change_policy(policy, {"minimum_volume": volume + number}, user=user, reason="a small sender")
         change_breaker_policy(BreakerPolicy.objects.create(pool=pool, revision=0), {}, user=user, reason="its own")
         change_warmup_policy(new_policy(pool), {}, user=user, reason="its own")
+        change_sending_policy(new_sending_policy(pool), {}, user=user, reason="its own")
+        set_domain_pool(f"sender{number}.example", pool, user=user)
         start_warmup("ip", ip, Schedule((100, 200)), reason="a new machine", user=user, now=now)
+    desk = permits.desk()
+    desk.books.forget()
+    for number in range(offset, offset + senders):
+        sender, ip = f"a@sender{number}.example", f"192.0.2.{10 + number}"
+        permits.ask([Ask(sender, "x@gmail.com", ip=ip), Ask(sender, "x@yahoo.com", ip=ip)], now=now)
+    desk.write_down()
 
 
 @pytest.fixture

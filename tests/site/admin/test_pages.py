@@ -82,6 +82,8 @@ def test_rows_are_added_only_where_that_makes_sense(as_root: Client, as_viewer: 
             "Policy",
             "BreakerPolicy",
             "KumoServer",
+            "SendingPolicy",
+            "PoolDomain",
             "WarmupPolicy",
             "WarmupTemplate",
             "SendingIP",
