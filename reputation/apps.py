@@ -16,9 +16,10 @@ class ReputationConfig(AppConfig):
     def ready(self) -> None:
         """Keep the default policy and the tiers present, and offer the gauges."""
         post_migrate.connect(_ensure_defaults, sender=self)
-        from reputation import breaker_metrics, metrics, warmup_metrics
+        from reputation import audit_metrics, breaker_metrics, metrics, warmup_metrics
 
         metrics.register()
+        audit_metrics.register()
         breaker_metrics.register()
         warmup_metrics.register()
 

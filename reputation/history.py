@@ -20,6 +20,7 @@ _TABLES = {
     "reputation_warmupevent": "at",
     "reputation_warmup": "ended_at",
     "reputation_kumoact": "at",
+    "reputation_auditreport": "at",
 }
 _PERMITS = "reputation_permitminute"
 

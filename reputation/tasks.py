@@ -11,7 +11,7 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from reputation import breakers, history, metrics, overrides, scores, standing, warmup_detection, warmups
+from reputation import audits, breakers, history, metrics, overrides, scores, standing, warmup_detection, warmups
 from reputation.enforcement import kumomta
 from telemetry import sql
 from telemetry.domain.vocab import UNKNOWN_IP
@@ -92,6 +92,24 @@ def detect_warmups() -> None:
     """Look for new sending IPs and cold senders, and propose or start their warm-ups."""
     made = _measured("warm-up detection", lambda: warmup_detection.detect(now=timezone.now()))
     log.info("new senders looked for", extra={"warmups": made})
+
+
+@shared_task(name="reputation.tasks.audit_due")
+@my_turn("audit senders that are due", lease=timedelta(minutes=10))
+def audit_due() -> None:
+    """Audit the DNS of senders that are new, and of those whose week is over."""
+    done = _measured("weekly audits", lambda: audits.audit_due(now=timezone.now()))
+    if done:
+        log.info("senders audited", extra={"audits": done})
+
+
+@shared_task(name="reputation.tasks.audit_refused")
+@my_turn("audit refused senders", lease=timedelta(minutes=10))
+def audit_refused() -> None:
+    """Audit the DNS of senders that were refused for authentication or DNS lately."""
+    done = _measured("audits by causes", lambda: audits.audit_refused(now=timezone.now()))
+    if done:
+        log.info("refused senders audited", extra={"audits": done})
 
 
 @shared_task(name="reputation.tasks.expire_overrides")

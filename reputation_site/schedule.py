@@ -51,6 +51,16 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 240},
     },
     "detect warm-ups": {"task": "reputation.tasks.detect_warmups", "schedule": crontab(hour="1", minute="0")},
+    "audit senders that are due": {
+        "task": "reputation.tasks.audit_due",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
+    "audit refused senders": {
+        "task": "reputation.tasks.audit_refused",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "lift expired overrides": {
         "task": "reputation.tasks.expire_overrides",
         "schedule": 30.0,

@@ -67,6 +67,8 @@ ALLOW_PRIVATE_URLS = env.boolean("GS_ALLOW_PRIVATE_URLS", False)  # addresses ty
 DNS_SERVERS = env.servers("GS_DNS_SERVERS", port=53)
 DNS_TIMEOUT = timedelta(seconds=env.integer("GS_DNS_TIMEOUT", 3, minimum=1, maximum=60))
 DNS_MOST_SOCKETS = env.integer("GS_DNS_MOST_SOCKETS", 64, minimum=4, maximum=4096)
+# Whether audits may ask the MX hosts of sending domains on port 25 (TLS certificate, postmaster@, abuse@).
+AUDIT_SMTP_PROBE = env.boolean("GS_AUDIT_SMTP_PROBE", False)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- databases -------------------------------------------------------------------------------------------------

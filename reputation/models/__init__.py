@@ -1,6 +1,7 @@
 """What it means: policies, standing, scores, overrides, the audit log."""
 
 from reputation.models.audit import AuditEntry, Override
+from reputation.models.audit_report import AuditReport, AuditTarget
 from reputation.models.blocklist import Blocklist, BlocklistCanary, Listing, ListingEvent, Watermark
 from reputation.models.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerPolicyRevision
 from reputation.models.kumomta import KumoAct, KumoServer
@@ -18,6 +19,8 @@ from reputation.models.warmup import Warmup, WarmupEvent, WarmupPolicy, WarmupPo
 
 __all__ = [
     "AuditEntry",
+    "AuditReport",
+    "AuditTarget",
     "Blocklist",
     "BlocklistCanary",
     "Breaker",

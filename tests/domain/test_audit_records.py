@@ -194,6 +194,8 @@ def test_the_tree_walk_finds_the_organisation() -> None:
         return walk.organisation, walk.at
 
     assert organisation("a.shop.example", {"_dmarc.shop.example": "v=DMARC1; p=none"}) == ("shop.example",) * 2
+    both = {"_dmarc.b.shop.example": "v=DMARC1; p=none", "_dmarc.shop.example": "v=DMARC1; p=none"}
+    assert organisation("a.b.shop.example", both) == ("shop.example",) * 2
     of_suffix = {"_dmarc.co.example": "v=DMARC1; p=none; psd=y"}
     assert organisation("a.shop.co.example", of_suffix) == ("shop.co.example", "co.example")
     own = {"_dmarc.eu.shop.example": "v=DMARC1; p=none; psd=n", "_dmarc.shop.example": "v=DMARC1; p=reject"}
@@ -230,6 +232,12 @@ def test_somebody_else_must_agree_to_the_reports() -> None:
 
 def test_a_failing_name_server_is_no_dmarc_finding() -> None:
     assert results(of_dmarc({AT: Reply(trouble="SERVFAIL")})) == [(Check.DMARC, UNCHECKED)]
+    above = {AT: "v=DMARC1; p=reject; rua=mailto:d@shop.example", "_dmarc.example TXT": Reply(trouble="SERVFAIL")}
+    assert results(of_dmarc(above)) == [(Check.DMARC, OK)]
+    assert results(of_dmarc(above, envelope="b.other.example", selectors=(Selector("s", "c.other.example"),)))[0] == (
+        Check.DMARC,
+        UNCHECKED,
+    )
 
 
 # --- PTR and HELO ----------------------------------------------------------------------------------------------------

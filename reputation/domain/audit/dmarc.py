@@ -34,7 +34,7 @@ class Walk:
     records: tuple[str, ...] = ()
     """The DMARC records there; several are as good as none."""
     trouble: str = ""
-    """Why the way could not be gone to its end."""
+    """Why the way could not be gone to its end: without a record nothing is known, with one the organisation is not."""
     repeated: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Names that have several records."""
 
@@ -48,11 +48,12 @@ def walk_up(domain: str) -> Asking[Walk]:
     """Find the record that applies to the domain, and its organisational domain."""
     found: dict[str, str] = {}
     repeated: dict[str, tuple[str, ...]] = {}
-    organisation = ""
+    organisation = trouble = ""
     for name in _way_up(domain):
         reply = yield Question(f"_dmarc.{name}", "TXT")
         if reply.trouble:
-            return Walk(domain, domain, trouble=f"_dmarc.{name} TXT: {reply.trouble}")
+            trouble = f"_dmarc.{name} TXT: {reply.trouble}"
+            break
         records = tuple(text for text in reply.records if is_dmarc(text))
         if len(records) > 1:
             repeated[name] = records
@@ -65,7 +66,7 @@ def walk_up(domain: str) -> Asking[Walk]:
             break
     organisation = organisation or min(found, key=lambda name: name.count("."), default=domain)
     at = next((name for name in (domain, organisation, *found) if name in found), "")
-    return Walk(domain, organisation, at, (found[at],) if at else (), repeated=repeated)
+    return Walk(domain, organisation, at, (found[at],) if at else (), trouble, repeated)
 
 
 def _way_up(domain: str) -> Iterator[str]:
@@ -99,7 +100,7 @@ def audit_dmarc(domain: str, envelope: str, selectors: Sequence[Selector]) -> As
     `envelope` is the domain of its envelope senders, which SPF authenticates.
     """
     walk = yield from walk_up(domain)
-    if walk.trouble:
+    if walk.trouble and not walk.at:
         return [unchecked(Check.DMARC, domain, walk.trouble)]
     if several := walk.repeated.get(domain) or (not walk.at and next(iter(walk.repeated.values()), ())):
         at = domain if domain in walk.repeated else next(iter(walk.repeated))
@@ -185,10 +186,10 @@ def _of_alignment(
         if strict[kind]:
             continue
         other = yield from walk_up(name)
-        if other.trouble:
-            return [unchecked(Check.DMARC, walk.domain, other.trouble)]
         if other.organisation == walk.organisation:
             return []
+        if trouble := walk.trouble or other.trouble:
+            return [unchecked(Check.DMARC, walk.domain, trouble)]
     if not signed:
         why = f"its envelope senders are of {envelope}, which does not align, and no DKIM selector is known"
         return [unchecked(Check.DMARC, walk.domain, why)]

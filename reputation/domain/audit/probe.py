@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Final
 from reputation.domain.audit.findings import Check, Finding, Result, unchecked
 
 ROLES: Final[Mapping[str, Check]] = {"postmaster": Check.POSTMASTER, "abuse": Check.ABUSE}
+_OF_POLICY: Final = re.compile(r"5\.7\.\d")
 RENEW_BEFORE: Final = timedelta(days=14)
 _WHY_TLS: Final = "Senders that insist on TLS (MTA-STS, DANE, company rules) do not deliver to such a server."
 _WHY_ROLE: Final = {
@@ -31,6 +33,8 @@ class Probed:
     certificate_ends: datetime | None = None
     replies: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     """(code, text) to RCPT TO of each role address that was tried."""
+    refused: str = ""
+    """Why none was tried: the host takes no mail from where the probe runs."""
 
 
 def not_probed(domain: str, why: str) -> list[Finding]:
@@ -68,18 +72,18 @@ def _of_tls(domain: str, probe: Probed, now: datetime) -> Finding:
 
 
 def _of_role(domain: str, role: str, probes: Sequence[Probed]) -> Finding:
-    """The best host's word counts; a temporary refusal (greylisting) says nothing."""
+    """The best host's word counts; greylisting says nothing, nor does a refusal of whoever asks (X.7.Z, RFC 3463)."""
     address = f"{role}@{domain}"
     answers = [(probe.host, probe.replies[role]) for probe in probes if role in probe.replies]
     seen = tuple(f"{host}: RCPT TO:<{address}> {code} {text}" for host, (code, text) in answers)
     check = ROLES[role]
     if any(200 <= code < 300 for _, (code, _) in answers):
         return Finding(check=check, result=Result.OK, about=address, says=f"{address} is taken.", seen=seen)
-    if any(code >= 500 for _, (code, _) in answers):
+    if any(code >= 500 and not _OF_POLICY.match(text) for _, (code, text) in answers):
         says = f"{address} is refused. Make the address, and read it."
         return Finding(check=check, result=Result.PROBLEM, about=address, says=says, seen=seen, why=_WHY_ROLE[role])
     if answers:
-        says = f"Could not be checked: {address} was put off ({answers[0][1][0]})."
+        says = f"Could not be checked: {address} was not taken from here ({answers[0][1][0]})."
         return Finding(check=check, result=Result.UNCHECKED, about=address, says=says, seen=seen)
-    trouble = next((probe.trouble for probe in probes if probe.trouble), "there is no MX host to ask")
+    trouble = next((said for probe in probes if (said := probe.refused or probe.trouble)), "there is no MX host to ask")
     return unchecked(check, address, trouble)
