@@ -16,16 +16,24 @@ class ReputationConfig(AppConfig):
     def ready(self) -> None:
         """Keep the default policy and the tiers present, and offer the gauges."""
         post_migrate.connect(_ensure_defaults, sender=self)
-        from reputation import audit_metrics, breaker_metrics, metrics, warmup_metrics
+        from reputation import (
+            audit_metrics,
+            blocklist_metrics,
+            breaker_metrics,
+            checks,  # noqa: F401 - registers them
+            metrics,
+            warmup_metrics,
+        )
 
         metrics.register()
         audit_metrics.register()
         breaker_metrics.register()
         warmup_metrics.register()
+        blocklist_metrics.register()
 
 
 def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
-    from reputation import breaker_policies, policies, sending_policies, warmup_policies
+    from reputation import blocklist_book, breaker_policies, policies, sending_policies, warmup_policies
 
     policies.ensure_defaults()
     # A migration backwards ends with this signal too, and then the table is gone.
@@ -35,3 +43,5 @@ def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
         sending_policies.ensure_defaults()
     if "warmuppolicy" in apps.all_models["reputation"]:
         warmup_policies.ensure_defaults()
+    if "blocklist" in apps.all_models["reputation"]:
+        blocklist_book.ensure_blocklists()

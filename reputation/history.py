@@ -21,6 +21,7 @@ _TABLES = {
     "reputation_warmup": "ended_at",
     "reputation_kumoact": "at",
     "reputation_auditreport": "at",
+    "reputation_listingevent": "at",
 }
 _PERMITS = "reputation_permitminute"
 

@@ -11,7 +11,20 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from reputation import audits, breakers, history, metrics, overrides, scores, standing, warmup_detection, warmups
+from reputation import (
+    audits,
+    blocklist_book,
+    blocklist_watch,
+    blocklists,
+    breakers,
+    history,
+    metrics,
+    overrides,
+    scores,
+    standing,
+    warmup_detection,
+    warmups,
+)
 from reputation.enforcement import kumomta
 from telemetry import sql
 from telemetry.domain.vocab import UNKNOWN_IP
@@ -126,6 +139,39 @@ def expire_overrides() -> None:
 def apply_to_kumomta() -> None:
     """Tell every KumoMTA what the breakers hold back."""
     kumomta.apply_all(now=timezone.now())
+
+
+@shared_task(name="reputation.tasks.notice_status_changes")
+@my_turn("notice changes of status", lease=timedelta(seconds=60))
+def notice_status_changes() -> None:
+    """Have IPs looked up on blocklists at once whose status changed."""
+    if blocklist_watch.notice_changes(now=timezone.now()):
+        _check_due_blocklists()
+
+
+@shared_task(name="reputation.tasks.check_blocklists")
+@my_turn("plan blocklist checks", lease=timedelta(seconds=60))
+def check_blocklists() -> None:
+    """See that every sender has its rows, and have the shards checked in which something is due."""
+    made = blocklist_watch.plan(blocklist_book.asked_lists().values(), now=timezone.now())
+    if made:
+        log.info("blocklist checks planned", extra={"pairs": made})
+    _check_due_blocklists()
+
+
+def _check_due_blocklists() -> None:
+    for shard in blocklists.due_shards(now=timezone.now()):
+        check_blocklist_shard.apply_async(args=(shard,), expires=30)
+
+
+@shared_task(name="reputation.tasks.check_blocklist_shard")
+def check_blocklist_shard(shard: int) -> None:
+    """Ask blocklists what is due in one shard; by its lease one worker at a time, which bounds the sockets of all."""
+    ran = my_turn(f"check blocklists, part {shard + 1}", lease=timedelta(minutes=2))(
+        lambda: _measured("blocklists", lambda: blocklists.check_due(shard, now=timezone.now()))
+    )()
+    if ran is not None and (ran.asked or ran.late):
+        log.info("blocklists asked", extra={"part": shard + 1, "asked": ran.asked, "late": ran.late})
 
 
 @shared_task(name="reputation.tasks.clean_up")

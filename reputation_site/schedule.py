@@ -51,6 +51,16 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 240},
     },
     "detect warm-ups": {"task": "reputation.tasks.detect_warmups", "schedule": crontab(hour="1", minute="0")},
+    "notice changes of status": {
+        "task": "reputation.tasks.notice_status_changes",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "check blocklists": {
+        "task": "reputation.tasks.check_blocklists",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "audit senders that are due": {
         "task": "reputation.tasks.audit_due",
         "schedule": 60.0,

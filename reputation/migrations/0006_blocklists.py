@@ -1,9 +1,11 @@
 import datetime
+
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import reputation.models.blocklist_shape
 from django.db import migrations, models
+
+import reputation.models.blocklist_shape
 
 
 class Migration(migrations.Migration):

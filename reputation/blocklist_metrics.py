@@ -1,0 +1,54 @@
+"""Prometheus metrics of the blocklists; the gauge is read from the database at scrape time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db import Error as DatabaseError
+from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+# A few dozen lists at most: operators add them by hand.
+CHECKS = Counter("dnsbl_checks", "Looks at blocklists, by list and what they said.", ["blocklist", "result"])
+ERRORS = Counter("dnsbl_errors", "Looks at blocklists that said nothing, by list and why.", ["blocklist", "error"])
+SECONDS = Histogram(
+    "dnsbl_check_seconds",
+    "Duration of looks at blocklists that asked something.",
+    ["blocklist"],
+    buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15),
+)
+CHANGES = Counter("dnsbl_listing_changes", "Believed changes, by tier of the list and new state.", ["tier", "to"])
+TIERS = ("A", "B", "C")
+
+
+class ListingCollector(Collector):
+    """How many IPs and domains are believed to be listed, by kind and tier of the list; allow lists do not count."""
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering must not ask the database."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Count the listings; nothing when the database is away, so that /metrics itself still answers."""
+        from reputation.blocklist_queries import counts
+
+        gauge = GaugeMetricFamily("dnsbl_listings", "IPs and domains on blocklists.", labels=["kind", "tier"])
+        try:
+            found = counts()
+        except DatabaseError:
+            return
+        for kind in ("ip", "domain"):
+            for tier in TIERS:
+                gauge.add_metric([kind, tier], found.get((kind, tier), 0))
+        yield gauge
+
+
+_registered: list[ListingCollector] = []
+
+
+def register() -> None:
+    """Offer the gauge, once per process."""
+    if not _registered:
+        _registered.append(ListingCollector())
+        REGISTRY.register(_registered[0])
