@@ -112,8 +112,8 @@ class AuditTarget(models.Model):
             self.name = clean_ip(self.name, "") if self.kind == "ip" else clean_domain(self.name, "")
         except ParseError as error:
             raise ValidationError({"name": f"This {error.message}."}) from None
-        if self.kind == "ip" and self.name == UNKNOWN_IP:
-            raise ValidationError({"name": "Give an IP address."})
+        if self.name == UNKNOWN_IP or self.name.startswith("["):
+            raise ValidationError({"name": f"This is no {self.get_kind_display()} that could be audited."})
         of_others = ("dkim_selectors", "envelope_domain") if self.kind == "ip" else ("helo_names",)
         for field in of_others:
             if getattr(self, field):
