@@ -8,17 +8,16 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
-from django.db.models import DecimalField, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
-from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from reputation.admin.breaker_acts import CLOSE, OPEN, BreakerAct, ask_and_move
 from reputation.admin.breaker_forms import BreakerPolicyForm, BreakerRevisionInline, in_words
-from reputation.admin.policy_form import PercentField
+from reputation.admin.revisions import RevisionAdmin, RevisionedAdmin
 from reputation.breaker_policies import NUMBERS, change_breaker_policy
 from reputation.domain.policy import percent
 from reputation.models import Breaker, BreakerEvent, BreakerPolicy, BreakerPolicyRevision
@@ -28,10 +27,8 @@ from telemetry.admin.parts import (
     BoundedPaginator,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    StandardAdmin,
     acting_user,
     as_json,
-    as_list,
     button,
     column,
     link_to,
@@ -210,16 +207,14 @@ class BreakerEventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(BreakerPolicy)
-class BreakerPolicyAdmin(StandardAdmin):
+class BreakerPolicyAdmin(RevisionedAdmin):
     """When the breakers of each pool open and how they close; every change is a revision."""
 
     form = BreakerPolicyForm
     inlines = (BreakerRevisionInline,)
-    formfield_overrides = {DecimalField: {"form_class": PercentField, "widget": UnfoldAdminDecimalFieldWidget}}
     list_display = ("pool", "revision", "enabled", "complaints", "bounces", "block_refusals", "pauses")
     list_select_related = ("pool",)
-    search_fields = ("pool__name",)
-    readonly_fields = ("revision",)
+    viewer_fields = ("pool", "revision", "enabled", "window")
     fieldsets = (
         (None, {"fields": (("pool", "revision"), ("enabled", "window"), "seen_revision")}),
         (
@@ -244,28 +239,6 @@ class BreakerPolicyAdmin(StandardAdmin):
         ),
         ("Why", {"fields": ("reason",)}),
     )
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A policy stays with its pool."""
-        return ("revision",) if obj is None else ("revision", "pool")
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A viewer is not asked why."""
-        if obj is None or self.has_change_permission(request, obj):
-            return self.fieldsets
-        without_form = [entry for entry in self.fieldsets if entry[0] not in (None, "Why")]
-        return [(None, {"fields": ("pool", "revision", "enabled", "window")}), *without_form]
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Ratios are typed in percent and say so."""
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if isinstance(db_field, DecimalField) and field is not None:
-            field.label = f"{str(db_field.verbose_name).capitalize()} (%)"
-        return field
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Revisions are history."""
-        return False
 
     def save_model(self, request: HttpRequest, obj: BreakerPolicy, form: Any, change: bool) -> None:
         """Change it the one way that keeps a revision; a new policy begins as revision 0, the product's defaults."""
@@ -292,16 +265,7 @@ class BreakerPolicyAdmin(StandardAdmin):
 
 
 @admin.register(BreakerPolicyRevision)
-class BreakerPolicyRevisionAdmin(ReadOnlyAdmin):
+class BreakerPolicyRevisionAdmin(RevisionAdmin):
     """All revisions, newest first."""
 
-    list_display = ("changed_at", "policy", "revision", "changed_by", "reason")
-    list_filter = (("changed_at", TimeFilter),)
-    list_select_related = ("policy__pool", "changed_by")
-    search_fields = ("reason",)
-    fields = (("policy", "revision"), ("changed_at", "changed_by"), "reason", "numbers")
-
-    @column("numbers")
-    def numbers(self, row: BreakerPolicyRevision) -> SafeString:
-        """As they were from then on."""
-        return as_list([f"{name}: {value}" for name, value in in_words(row.values).items()])
+    words = staticmethod(in_words)

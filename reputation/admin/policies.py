@@ -6,31 +6,26 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import transaction
-from django.db.models import DecimalField
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
-from unfold.widgets import UnfoldAdminDecimalFieldWidget
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from reputation.admin.policy_form import PercentField, PolicyForm, RevisionInline, in_words
+from reputation.admin.policy_form import PolicyForm, PolicyRevisionInline, in_words
+from reputation.admin.revisions import RevisionAdmin, RevisionedAdmin
 from reputation.domain.policy import percent
 from reputation.models import CodeTier, MajorProviderDomain, Policy, PolicyRevision, TierMinimum
 from reputation.policies import NUMBERS, change_policy
-from telemetry.admin.filters import TimeFilter
-from telemetry.admin.parts import ReadOnlyAdmin, StandardAdmin, acting_user, as_list, column
+from telemetry.admin.parts import StandardAdmin, acting_user, column
 
 
 @admin.register(Policy)
-class PolicyAdmin(StandardAdmin):
+class PolicyAdmin(RevisionedAdmin):
     """The thresholds of each pool; every change is a revision."""
 
     form = PolicyForm
-    inlines = (RevisionInline,)
-    formfield_overrides = {DecimalField: {"form_class": PercentField, "widget": UnfoldAdminDecimalFieldWidget}}
+    inlines = (PolicyRevisionInline,)
     list_display = ("pool", "revision", "window", "minimum_volume", "blacklisted", "quarantine", "warning", "majors_by")
     list_select_related = ("pool",)
-    search_fields = ("pool__name",)
-    readonly_fields = ("revision",)
+    viewer_fields = ("pool", "revision", "window", "minimum_volume", "count_major_by")
     fieldsets = (
         (None, {"fields": (("pool", "revision"), ("window", "minimum_volume"), "count_major_by", "seen_revision")}),
         (
@@ -49,28 +44,6 @@ class PolicyAdmin(StandardAdmin):
         ("Warning", {"fields": (("warning_ratio_from", "warning_temporary_above", "warning_refused_from"),)}),
         ("Why", {"fields": ("reason",)}),
     )
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A policy stays with its pool."""
-        return ("revision",) if obj is None else ("revision", "pool")
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A viewer is not asked why."""
-        if obj is None or self.has_change_permission(request, obj):
-            return self.fieldsets
-        without_form = [entry for entry in self.fieldsets if entry[0] not in (None, "Why")]
-        return [(None, {"fields": ("pool", "revision", "window", "minimum_volume", "count_major_by")}), *without_form]
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Ratios are typed in percent and say so."""
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if isinstance(db_field, DecimalField) and field is not None:
-            field.label = f"{str(db_field.verbose_name).replace(' ratio', '').capitalize()} (%)"
-        return field
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Revisions are history."""
-        return False
 
     def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:
         """Change it the one way that keeps a revision; a new policy begins as revision 0, the product's defaults."""
@@ -104,19 +77,10 @@ class PolicyAdmin(StandardAdmin):
 
 
 @admin.register(PolicyRevision)
-class PolicyRevisionAdmin(ReadOnlyAdmin):
+class PolicyRevisionAdmin(RevisionAdmin):
     """All revisions, newest first."""
 
-    list_display = ("changed_at", "policy", "revision", "changed_by", "reason")
-    list_filter = (("policy__pool", RelatedDropdownFilter), ("changed_at", TimeFilter))
-    list_select_related = ("policy__pool", "changed_by")
-    search_fields = ("reason",)
-    fields = (("policy", "revision"), ("changed_at", "changed_by"), "reason", "thresholds")
-
-    @column("thresholds")
-    def thresholds(self, row: PolicyRevision) -> SafeString:
-        """As they were from then on."""
-        return as_list([f"{name}: {value}" for name, value in in_words(row.values).items()])
+    words = staticmethod(in_words)
 
 
 class _KeyedAdmin(StandardAdmin):

@@ -11,9 +11,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
+from reputation.admin.revisions import RevisionAdmin, RevisionedAdmin
 from reputation.admin.sending_form import (
     FAILURE_WORDS,
     MODE_WORDS,
@@ -26,8 +26,7 @@ from reputation.admin.sending_form import (
 from reputation.models import ProviderLimit, SendingPolicy, SendingPolicyRevision
 from reputation.permit_summary import Line, pools_under, rule_word, summary
 from reputation.sending_policies import CAPS, NUMBERS, change_sending_policy, new_policy
-from telemetry.admin.filters import TimeFilter
-from telemetry.admin.parts import ReadOnlyAdmin, StandardAdmin, acting_user, as_list, button, column
+from telemetry.admin.parts import ReadOnlyAdmin, acting_user, button, column
 
 MODE_COLOURS = {"observe": "", "warn": "info", "enforce": "warning"}
 _CHOICES = {"mode": MODE_WORDS, "on_failure": FAILURE_WORDS}
@@ -35,17 +34,16 @@ _LOOK_BACK = (1, 24, 24 * 7)  # hours
 
 
 @admin.register(SendingPolicy)
-class SendingPolicyAdmin(StandardAdmin):
+class SendingPolicyAdmin(RevisionedAdmin):
     """What the senders of each pool may send; every change is a revision."""
 
     form = SendingPolicyForm
     list_display = ("pool", "revision", "mode_label", "on_failure", "by_ip", "by_domain", "provider_limits_on")
     list_filter = (("mode", ChoicesDropdownFilter), ("provider_limits_on", BooleanRadioFilter))
     list_select_related = ("pool",)
-    search_fields = ("pool__name",)
-    readonly_fields = ("revision",)
     radio_fields = {"mode": admin.VERTICAL, "on_failure": admin.VERTICAL}
     actions_detail = ("look_ahead",)
+    viewer_fields = ("pool", "revision", "mode", "on_failure")
     fieldsets = (
         (None, {"fields": (("pool", "revision"), "mode", "on_failure", "seen_revision")}),
         (
@@ -61,16 +59,6 @@ class SendingPolicyAdmin(StandardAdmin):
         ("Why", {"fields": ("reason",)}),
     )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A policy stays with its pool."""
-        return ("revision",) if obj is None else ("revision", "pool")
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A viewer is not asked why."""
-        if obj is None or self.has_change_permission(request, obj):
-            return self.fieldsets
-        return [(None, {"fields": ("pool", "revision", "mode", "on_failure")}), self.fieldsets[1]]
-
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         """A new policy begins with the product's limits per provider; they are edited once it is there."""
         return [] if obj is None else [ProviderLimitInline, SendingRevisionInline]
@@ -83,10 +71,6 @@ class SendingPolicyAdmin(StandardAdmin):
         if field is not None and db_field.name in _CHOICES:
             field.help_text = ""
         return field
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Revisions are history."""
-        return False
 
     def has_look_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who may look at the record of permits."""
@@ -157,19 +141,10 @@ class SendingPolicyAdmin(StandardAdmin):
 
 
 @admin.register(SendingPolicyRevision)
-class SendingPolicyRevisionAdmin(ReadOnlyAdmin):
+class SendingPolicyRevisionAdmin(RevisionAdmin):
     """All revisions, newest first."""
 
-    list_display = ("changed_at", "policy", "revision", "changed_by", "reason")
-    list_filter = (("changed_at", TimeFilter),)
-    list_select_related = ("policy__pool", "changed_by")
-    search_fields = ("reason",)
-    fields = (("policy", "revision"), ("changed_at", "changed_by"), "reason", "numbers")
-
-    @column("values")
-    def numbers(self, row: SendingPolicyRevision) -> SafeString:
-        """As they were from then on."""
-        return as_list([f"{name}: {value}" for name, value in in_words(row.values).items()])
+    words = staticmethod(in_words)
 
 
 @admin.register(ProviderLimit)

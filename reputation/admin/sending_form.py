@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.core.exceptions import ValidationError
-from django.db.models import JSONField, QuerySet, Window
-from django.db.models.functions import Lag
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminSelectWidget
 
+from reputation.admin.revisions import RevisionedForm, RevisionInline
 from reputation.models import ProviderLimit, SendingPolicy, SendingPolicyRevision
 from reputation.sending_policies import CAPS, NUMBERS
 from telemetry import mailbox_providers
-from telemetry.admin.parts import ModelForm, ReadOnlyInline, TabularInline, as_list, column
+from telemetry.admin.parts import ModelForm, TabularInline
 
 if TYPE_CHECKING:
     FormSet = forms.BaseInlineFormSet[Any, Any, Any]
@@ -33,33 +30,12 @@ FAILURE_WORDS = (
 )
 
 
-class SendingPolicyForm(ModelForm):
+class SendingPolicyForm(RevisionedForm):
     """The mode and the limits, and why they change."""
-
-    reason = forms.CharField(
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        max_length=500,
-        help_text="Why it is as it is now; kept with your name in the revisions.",
-    )
-    seen_revision = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
     class Meta:
         model = SendingPolicy
         fields = ("pool", *NUMBERS)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "seen_revision" in self.fields:
-            self.fields["seen_revision"].initial = self.instance.revision
-
-    def clean(self) -> dict[str, Any]:
-        """Refuse to overwrite what somebody else changed meanwhile."""
-        cleaned: dict[str, Any] = super().clean() or {}
-        if self.instance.pk is not None:
-            now = SendingPolicy.objects.values_list("revision", flat=True).get(pk=self.instance.pk)
-            if cleaned.get("seen_revision") != now:
-                raise ValidationError("Somebody changed this policy meanwhile: look at the revisions and try again.")
-        return cleaned
 
 
 class ProviderLimitForm(ModelForm):
@@ -121,41 +97,6 @@ class ProviderLimitInline(TabularInline):
         return request.user.has_perm("reputation.change_sendingpolicy")
 
 
-class SendingRevisionInline(ReadOnlyInline):
-    """What a sending policy was, when, by whom and why."""
-
-    model = SendingPolicyRevision
-    fields = ("revision", "changed_at", "who", "reason", "changes")
-    readonly_fields = fields
-    verbose_name_plural = "revisions"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[SendingPolicyRevision]:
-        """Revisions with the values before them, in one query."""
-        before = Window(Lag("values"), partition_by="policy", order_by="revision", output_field=JSONField())
-        rows: QuerySet[SendingPolicyRevision] = super().get_queryset(request).select_related("changed_by")
-        return rows.annotate(before=before)
-
-    @column("by")
-    def who(self, row: SendingPolicyRevision) -> str:
-        """The user; nobody for the defaults."""
-        return str(row.changed_by) if row.changed_by else "the product"
-
-    @column("what changed")
-    def changes(self, row: Any) -> SafeString:
-        """Only what differs from the revision before."""
-        if row.before is None:
-            return as_list(["first revision"])
-        before, after = in_words(row.before), in_words(row.values)
-        names = [*after, *(name for name in before if name not in after)]
-        return as_list(
-            [
-                f"{name}: {before.get(name, 'none')} → {after.get(name, 'none')}"
-                for name in names
-                if before.get(name) != after.get(name)
-            ]
-        )
-
-
 def in_words(values: dict[str, Any]) -> dict[str, str]:
     """Stored values as they are shown, limits by provider one by one."""
     shown = {name.replace("_", " "): _shown(value) for name, value in values.items() if name != CAPS}
@@ -170,3 +111,10 @@ def _shown(value: str) -> str:
 
 def _number(value: int | None) -> str:
     return "any" if value is None else f"{value:,}"
+
+
+class SendingRevisionInline(RevisionInline):
+    """What a sending policy was, when, by whom and why."""
+
+    model = SendingPolicyRevision
+    words = staticmethod(in_words)

@@ -5,30 +5,21 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import DecimalField, JSONField, QuerySet, Window
-from django.db.models.functions import Lag
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
-from reputation.admin.policy_form import PercentField
+from reputation.admin.revisions import RevisionAdmin, RevisionedAdmin, RevisionedForm, RevisionInline
 from reputation.domain.policy import percent
 from reputation.models import WarmupPolicy, WarmupPolicyRevision, WarmupTemplate
 from reputation.warmup_policies import NUMBERS, as_domain, change_warmup_policy, new_policy
 from reputation.warmup_templates import FIELDS, delete_template, save_template
-from telemetry.admin.filters import TimeFilter
 from telemetry.admin.parts import (
-    ModelForm,
-    ReadOnlyAdmin,
-    ReadOnlyInline,
     StandardAdmin,
     acting_user,
-    as_list,
     column,
 )
 
@@ -82,27 +73,15 @@ class WarmupTemplateAdmin(StandardAdmin):
         return f"{row.amounts[0]:,} to {row.amounts[-1]:,}"
 
 
-class WarmupPolicyForm(ModelForm):
+class WarmupPolicyForm(RevisionedForm):
     """The numbers, and why they change."""
-
-    reason = forms.CharField(
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        max_length=500,
-        help_text="Why it is as it is now; kept with your name in the revisions.",
-    )
-    seen_revision = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
     class Meta:
         model = WarmupPolicy
         fields = ("pool", *NUMBERS)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "seen_revision" in self.fields:
-            self.fields["seen_revision"].initial = self.instance.revision
-
     def clean(self) -> dict[str, Any]:
-        """Refuse numbers that do not fit each other, and to overwrite what somebody else changed meanwhile."""
+        """Refuse numbers that do not fit each other."""
         cleaned: dict[str, Any] = super().clean() or {}
         if not self.errors:
             candidate = WarmupPolicy(**{name: cleaned[name] for name in NUMBERS if name in cleaned})
@@ -110,54 +89,33 @@ class WarmupPolicyForm(ModelForm):
                 as_domain(candidate)
             except ValueError as error:
                 raise ValidationError(f"{str(error).capitalize()}.") from None
-        if self.instance.pk is not None:
-            now = WarmupPolicy.objects.values_list("revision", flat=True).get(pk=self.instance.pk)
-            if cleaned.get("seen_revision") != now:
-                raise ValidationError("Somebody changed this policy meanwhile: look at the revisions and try again.")
         return cleaned
 
 
-class _RevisionInline(ReadOnlyInline):
+def _in_words(values: dict[str, str]) -> dict[str, str]:
+    """Stored numbers as they are shown."""
+    return {
+        name.replace("_", " "): percent(Decimal(value)) if name == "advance_share" else value
+        for name, value in values.items()
+    }
+
+
+class _RevisionInline(RevisionInline):
     """What a warm-up policy was, when, by whom and why."""
 
     model = WarmupPolicyRevision
-    fields = ("revision", "changed_at", "who", "reason", "changes")
-    readonly_fields = fields
-    verbose_name_plural = "revisions"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[WarmupPolicyRevision]:
-        """Revisions with the values before them, in one query."""
-        before = Window(Lag("values"), partition_by="policy", order_by="revision", output_field=JSONField())
-        rows: QuerySet[WarmupPolicyRevision] = super().get_queryset(request).select_related("changed_by")
-        return rows.annotate(before=before)
-
-    @column("by")
-    def who(self, row: WarmupPolicyRevision) -> str:
-        """The user; nobody for the defaults."""
-        return str(row.changed_by) if row.changed_by else "the product"
-
-    @column("what changed")
-    def changes(self, row: Any) -> SafeString:
-        """Only what differs from the revision before."""
-        if row.before is None:
-            return as_list(["first revision"])
-        before, after = _in_words(row.before), _in_words(row.values)
-        return as_list(
-            [f"{name}: {before.get(name)} → {now}" for name, now in after.items() if before.get(name) != now]
-        )
+    words = staticmethod(_in_words)
 
 
 @admin.register(WarmupPolicy)
-class WarmupPolicyAdmin(StandardAdmin):
+class WarmupPolicyAdmin(RevisionedAdmin):
     """How the senders of each pool warm up; every change is a revision."""
 
     form = WarmupPolicyForm
     inlines = (_RevisionInline,)
-    formfield_overrides = {DecimalField: {"form_class": PercentField, "widget": UnfoldAdminDecimalFieldWidget}}
     list_display = ("pool", "revision", "enabled", "on_detection", "ip_template", "domain_template", "time_zone")
     list_select_related = ("pool", "ip_template", "domain_template")
-    search_fields = ("pool__name",)
-    readonly_fields = ("revision",)
+    viewer_fields = ("pool", "revision", "enabled", "time_zone", "advance_share")
     fieldsets = (
         (None, {"fields": (("pool", "revision"), ("enabled", "time_zone"), "advance_share", "seen_revision")}),
         (
@@ -174,28 +132,6 @@ class WarmupPolicyAdmin(StandardAdmin):
         ("Why", {"fields": ("reason",)}),
     )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A policy stays with its pool."""
-        return ("revision",) if obj is None else ("revision", "pool")
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A viewer is not asked why."""
-        if obj is None or self.has_change_permission(request, obj):
-            return self.fieldsets
-        without_form = [entry for entry in self.fieldsets if entry[0] not in (None, "Why")]
-        return [(None, {"fields": ("pool", "revision", "enabled", "time_zone", "advance_share")}), *without_form]
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Shares are typed in percent and say so."""
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if isinstance(db_field, DecimalField) and field is not None:
-            field.label = f"{str(db_field.verbose_name).capitalize()} (%)"
-        return field
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Revisions are history."""
-        return False
-
     def save_model(self, request: HttpRequest, obj: WarmupPolicy, form: Any, change: bool) -> None:
         """Change it the one way that keeps a revision; a new policy begins as revision 0, the product's defaults."""
         values = {name: form.cleaned_data[name] for name in NUMBERS if name in form.cleaned_data}
@@ -206,24 +142,7 @@ class WarmupPolicyAdmin(StandardAdmin):
 
 
 @admin.register(WarmupPolicyRevision)
-class WarmupPolicyRevisionAdmin(ReadOnlyAdmin):
+class WarmupPolicyRevisionAdmin(RevisionAdmin):
     """All revisions, newest first."""
 
-    list_display = ("changed_at", "policy", "revision", "changed_by", "reason")
-    list_filter = (("changed_at", TimeFilter),)
-    list_select_related = ("policy__pool", "changed_by")
-    search_fields = ("reason",)
-    fields = (("policy", "revision"), ("changed_at", "changed_by"), "reason", "numbers")
-
-    @column("numbers")
-    def numbers(self, row: WarmupPolicyRevision) -> SafeString:
-        """As they were from then on."""
-        return as_list([f"{name}: {value}" for name, value in _in_words(row.values).items()])
-
-
-def _in_words(values: dict[str, str]) -> dict[str, str]:
-    """Stored numbers as they are shown."""
-    return {
-        name.replace("_", " "): percent(Decimal(value)) if name == "advance_share" else value
-        for name, value in values.items()
-    }
+    words = staticmethod(_in_words)
