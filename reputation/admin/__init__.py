@@ -2,6 +2,7 @@
 
 from reputation.admin import (
     audit,
+    audits,
     breakers,
     kumomta,
     permits,
@@ -16,6 +17,7 @@ from reputation.admin import (
 
 __all__ = [
     "audit",
+    "audits",
     "breakers",
     "kumomta",
     "permits",

@@ -43,6 +43,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Budgets", "data_usage", "reputation.budget"),
             ("KumoMTA servers", "hub", "reputation.kumoserver"),
             ("Acts at KumoMTA", "outgoing_mail", "reputation.kumoact"),
+            ("Audits", "fact_check", "reputation.audittarget"),
+            ("Audit reports", "assignment", "reputation.auditreport"),
             ("Audit log", "history_edu", "reputation.auditentry"),
             ("IP history", "history", "reputation.ipstandinghistory"),
             ("Score history", "history", "reputation.senderscorehistory"),

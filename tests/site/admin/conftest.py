@@ -19,10 +19,11 @@ from django.utils import timezone
 from reputation import overrides, permits
 from reputation.breaker_acts import open_by_hand
 from reputation.breaker_policies import change_breaker_policy
+from reputation.domain.audit.findings import Check, Finding, Result
 from reputation.domain.breaker_policy import Scope
 from reputation.domain.permit import Ask
 from reputation.domain.warmup import Schedule
-from reputation.models import BreakerPolicy, KumoAct, KumoServer, Policy, Pool
+from reputation.models import AuditReport, AuditTarget, BreakerPolicy, KumoAct, KumoServer, Policy, Pool
 from reputation.policies import change_policy
 from reputation.pool_acts import set_domain_pool
 from reputation.scores import score_senders
@@ -56,6 +57,15 @@ Make = Callable[..., Event]
 OURS = [model for model in admin.site._registry if model._meta.app_label in ("telemetry", "reputation", "auth")]
 NAMES = [model.__name__ for model in OURS]
 BAD, GOOD = "192.0.2.10", "192.0.2.20"
+FINDING = Finding(
+    check=Check.SPF,
+    result=Result.PROBLEM,
+    about="a.example",
+    says="<b>No</b> record.",
+    seen=("<i>x</i>",),
+    why="It matters.",
+    publish=('a.example. IN TXT "v=spf1 -all"',),
+)
 
 
 @pytest.fixture
@@ -135,6 +145,8 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
         KumoAct.objects.create(
             server=kumo, act="suspend", method="POST", path="/", kind="ip", sender=ip, breaker_event=1
         )
+        AuditTarget.objects.create(kind="ip", name=ip, score=70, problems=1, audited_at=now)
+        AuditReport.objects.create(kind="ip", subject=ip, score=70, why="asked", findings=[FINDING.as_json()])
         Group.objects.create(name=f"group{number}")
         pool = Pool.objects.create(name=f"pool{number}")
         policy = Policy.objects.create(pool=pool)
