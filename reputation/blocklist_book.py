@@ -93,12 +93,18 @@ def remember(checker: Checker, *, now: datetime) -> None:
 def save_blocklist(row: Blocklist, *, user: User, key: str | None = None, changed: Iterable[str] = ()) -> Blocklist:
     """Store a list that was made or edited, audited without its key; None as key: it stays. Raises ValidationError.
 
-    What was found out by the old way of asking is forgotten where the way of asking changed.
+    The verdicts on its test points are forgotten, because it may be asked in another way now. So is the key where it
+    would go to somebody else.
     """
     row.full_clean()
     is_new = row.pk is None
+    before = None if is_new else Blocklist.objects.get(pk=row.pk)
+    if before is not None and before.builtin and before.name != row.name:
+        raise ValidationError({"name": "A shipped list keeps its name."})
     if key is not None:
         row.key = key
+    elif before is not None and before.asked_at != row.asked_at:
+        row.key = ""
     with transaction.atomic():
         row.save()
         BlocklistCanary.objects.filter(blocklist=row).delete()

@@ -26,8 +26,11 @@ def of_subject(kind: str, subject: str) -> list[Listing]:
     return list(current(Listing.objects.filter(kind=kind, subject=subject)))
 
 
-def advice(rows: Iterable[Listing]) -> list[Advice]:
-    """What to do about the listings among these rows, in order of tier and weight; to be allowed is no trouble."""
+def advice(rows: Iterable[Listing], *, believed: bool = True) -> list[Advice]:
+    """What to do about the listings among these rows, in order of tier and weight; to be allowed is no trouble.
+
+    Without `believed` all rows count, also those that were seen once.
+    """
     return ordered(
         Advice(
             blocklist=row.blocklist.name,
@@ -41,7 +44,7 @@ def advice(rows: Iterable[Listing]) -> list[Advice]:
             delist_note=row.blocklist.delist_note,
         )
         for row in rows
-        if row.state == State.LISTED and row.blocklist.kind not in ALLOW
+        if (row.state == State.LISTED or not believed) and row.blocklist.kind not in ALLOW
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
@@ -25,7 +26,7 @@ from reputation.blocklist_watch import SHARDS, watch
 from reputation.dns_lookups import Client
 from reputation.domain.dnsbl import ErrorKind
 from reputation.domain.dnsbl_reading import failed
-from reputation.models import Blocklist, Listing
+from reputation.models import Blocklist, BlocklistCanary, Listing
 
 # Longer than any run, so that a claim runs out only where its holder died.
 CLAIMED_FOR = timedelta(minutes=2)
@@ -111,6 +112,24 @@ def check_now(kind: str, subject: str, *, now: datetime, patience: timedelta = P
         _desk.release()
     rows.filter(blocklist__in=late).update(due_at=now)
     return ran, waiting | late
+
+
+def try_list(row: Blocklist, *, now: datetime) -> list[BlocklistCanary]:
+    """Ask a list for its test points now; the verdicts, which are remembered. Raises ValidationError."""
+    why = row.why_not_asked
+    asked = None if why else as_asked(row)
+    if asked is None:
+        raise ValidationError(f"{row.name} is not asked: {why or _UNREADABLE}.")
+    client = Client(timeout=settings.DNS_TIMEOUT, retries=RETRIES, most_sockets=2)
+    checker = Checker(client, [asked], {})
+    families = sorted(row.families) if asked.zone.kind.is_of_ips else [0]
+
+    async def test() -> None:
+        await asyncio.gather(*(checker.test(row.pk, family) for family in families))
+
+    asyncio.run(test())
+    remember(checker, now=now)
+    return list(BlocklistCanary.objects.filter(blocklist=row, family__in=families).order_by("family"))
 
 
 def _ask(

@@ -52,13 +52,6 @@ class Conflict(exceptions.APIException):
     default_code = "conflict"
 
 
-class NotYet(exceptions.APIException):
-    """A documented endpoint whose part of the product is not there yet."""
-
-    status_code = status.HTTP_501_NOT_IMPLEMENTED
-    default_code = "not_yet"
-
-
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: every error as ``application/problem+json``, a failing database as 503.
 

@@ -16,7 +16,6 @@ from reputation.api.ips import shown
 from reputation.api.serializers import ReputationSerializer, StatusField
 from reputation.domain.policy import Status
 from telemetry.api.common import ApiView, Body, body_of, documented, in_future, ip_in_path, person
-from telemetry.errors import NotYet
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,13 +116,3 @@ class ScoreNow(OperatorView):
         address = ip_in_path(ip)
         standing.score_ips([address], now=timezone.now())
         return Response(shown(address))
-
-
-class DnsblCheck(OperatorView):
-    """Blocklists."""
-
-    @documented("ips", "ips_dnsbl_check", "Check blocklists for a sending IP", answers={}, problems=[400, 501])
-    def post(self, request: Request, ip: str) -> Response:
-        """Not part of this version yet: answers 501."""
-        address = ip_in_path(ip)
-        raise NotYet(f"Blocklist checks are not part of this version yet; nothing was asked about {address}.")

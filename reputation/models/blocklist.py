@@ -166,6 +166,11 @@ class Blocklist(models.Model):
         return ((self.resolver, self.resolver_port),) if self.resolver else ()
 
     @property
+    def asked_at(self) -> tuple[str, str | None, int]:
+        """To whom the key goes."""
+        return self.keyed_zone, self.resolver, self.resolver_port
+
+    @property
     def why_not_asked(self) -> str:
         """A phrase; empty where it is asked."""
         if not self.is_enabled:

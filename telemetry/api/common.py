@@ -229,7 +229,6 @@ _WORDS = {
     403: "Your account may not do this.",
     404: "There is no such thing.",
     409: "The thing is in a state that does not allow this.",
-    501: "Not part of this version yet.",
     503: "Nobody can know or store this now; try again after Retry-After seconds.",
 }
 

@@ -254,10 +254,10 @@ def test_acts_need_the_permission(viewer: Caller, django_user_model: type[User],
     assert not AuditEntry.objects.exists()
 
 
-def test_the_blocklist_check_says_that_it_is_not_there_yet(operator: Caller) -> None:
-    answer = operator("POST", f"/api/ips/{IP}/dnsbl-check")
-    assert (answer.status_code, answer.headers["Content-Type"]) == (501, "application/problem+json")
-    assert "not part of this version" in answer.json()["detail"]
+def test_a_blocklist_that_cannot_be_reached_is_an_error_and_not_clean(operator: Caller) -> None:
+    told = operator("POST", f"/api/ips/{IP}/dnsbl-check").json()
+    assert {(row["result"], row["error"]) for row in told["results"]} == {("error", "network")}
+    assert told["listed"] == []
 
 
 def test_an_ip_is_judged_at_once_when_asked(operator: Caller, source: Source, make_event: Make) -> None:
