@@ -16,6 +16,7 @@ from django.utils import timezone
 from dashboard.pages import domain as domains
 from dashboard.pages import ip as ips
 from dashboard.pages import overview as overviews
+from dashboard.pages import permits as pools
 from telemetry.domain import clean
 from telemetry.domain.errors import ParseError
 
@@ -90,6 +91,15 @@ def domain(request: HttpRequest, domain: str) -> HttpResponse:
         message = f"{name} has no score yet. A domain gets one within five minutes of its first delivery or bounce."
         return not_found(request, message)
     return show_page(request, "dashboard/domain.html", f"Domain {name}", {"page": page})
+
+
+@staff_page
+def pool(request: HttpRequest, pk: int) -> HttpResponse:
+    """One pool and who of it takes how much."""
+    page = pools.pool_page(pk, now=timezone.now())
+    if page is None:
+        return not_found(request, "There is no such pool.")
+    return show_page(request, "dashboard/pool.html", f"Pool {page.name}", {"page": page})
 
 
 def show_page(

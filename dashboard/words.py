@@ -40,6 +40,8 @@ _ACTIONS = {
     "warmup_completed": "Warm-up completed",
     "warmup_cancelled": "Warm-up cancelled",
     "warmup_withdrawn": "Warm-up no longer proposed",
+    "sending_ip_changed": "Changed by hand",
+    "pool_of_domain_changed": "Pool chosen by hand",
 }
 
 

@@ -21,7 +21,7 @@ RULE_WORDS = {
     Rule.BREAKER: "circuit breaker",
     Rule.PROBE: "probes of a half-open breaker",
     Rule.WARM_UP: "warm-up",
-    Rule.BASE_LIMIT: "limit by the hour",
+    Rule.BASE_LIMIT: "hourly limit",
     Rule.PROVIDER_LIMIT: "limit per provider",
     Rule.BLACKLISTED: "blacklisted sending IP",
     Rule.NO_SENDING_IP: "no sending IP",

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from reputation import permits
 from reputation.domain.breaker import Allowance
-from reputation.domain.permit import Action, Ask, Candidate, Facts, Rule, Ruling, decide
+from reputation.domain.permit import ASK_AGAIN, Action, Ask, Candidate, Facts, Rule, Ruling, decide
 from reputation.domain.permit_book import PermitBook
 from reputation.domain.policy import Status, percent
 from reputation.domain.sending_policy import Mode
@@ -36,7 +36,7 @@ class Share:
     why: str
     """Why it is out or has less than its weight's share; empty: nothing speaks against it."""
     until: datetime | None
-    """When it may be back in, as far as that is known."""
+    """When it may be back in; None where nobody knows."""
     at_providers: tuple[str, ...]
     """What holds it back at single mailbox providers only."""
 
@@ -84,7 +84,14 @@ def shares(book: PermitBook, pool: str, provider: str, *, now: datetime) -> tupl
     backups = {entry.ip for entry, _ in ruled if entry.member.is_backup}
     by_rules, by_weight = _parts(able, backups), _parts(weighed, backups)
     return tuple(
-        _share(entry, ruling, by_rules.get(entry.ip, 0.0), by_weight.get(entry.ip, 0.0), _local(book, entry, provider))
+        _share(
+            entry,
+            ruling,
+            by_rules.get(entry.ip, 0.0),
+            by_weight.get(entry.ip, 0.0),
+            _local(book, entry, provider),
+            None if ruling.until == now + ASK_AGAIN else ruling.until,
+        )
         for entry, ruling in ruled
     )
 
@@ -101,7 +108,12 @@ def _parts(weights: dict[str, float], backups: set[str]) -> dict[str, float]:
 
 
 def _share(
-    candidate: Candidate, ruling: Ruling, by_rules: float, by_weight: float, at_providers: tuple[str, ...]
+    candidate: Candidate,
+    ruling: Ruling,
+    by_rules: float,
+    by_weight: float,
+    at_providers: tuple[str, ...],
+    until: datetime | None,
 ) -> Share:
     member, is_held = candidate.member, ruling.action is not Action.ALLOW
     return Share(
@@ -114,7 +126,7 @@ def _share(
         share_by_weight=by_weight,
         rule=ruling.rule if is_held else None,
         why=_why(candidate, ruling, by_rules),
-        until=ruling.until if is_held and ruling.rule is not Rule.NO_SENDING_IP else None,
+        until=until,
         at_providers=at_providers,
     )
 
@@ -146,7 +158,7 @@ def _local(book: PermitBook, candidate: Candidate, provider: str) -> tuple[str, 
 def _allowed(entry: Allowance) -> str:
     where = f" at {entry.scope.provider}" if entry.scope and entry.scope.provider else ""
     if not entry.share:
-        return f"Paused{where}. {entry.reason}".rstrip()
+        return f"Paused{where}: {entry.reason}"
     return f"Half-open{where}: {percent(entry.share)} pass."
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from dashboard import queries
 from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.parts import Failure, ScoreLine, last_failures
+from dashboard.pages.permits import Caps, caps_now
 from dashboard.pages.warmups import WarmupNow, warmup_of
 from reputation.models import SenderScoreHistory
 from telemetry.counters import last_minutes
@@ -36,6 +37,7 @@ class DomainPage:
     overall: ScoreLine
     breakers: tuple[BreakerLine, ...]
     warmup: WarmupNow | None
+    caps: Caps
     providers: tuple[ScoreLine, ...]
     first_seen_at: datetime
     window_start: datetime
@@ -58,6 +60,7 @@ def domain_page(domain: str, *, now: datetime) -> DomainPage | None:
         overall=ScoreLine.of(overall),
         breakers=breakers_of("domain", domain),
         warmup=warmup_of("domain", domain, now=now),
+        caps=caps_now("domain", domain, now=now),
         providers=tuple(ScoreLine.of(row) for row in rows[1:]),
         first_seen_at=overall.first_seen_at,
         window_start=overall.window_start,

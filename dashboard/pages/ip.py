@@ -11,6 +11,7 @@ from dashboard.charts import Column, stacked
 from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.overview import FORMER_AFTER
 from dashboard.pages.parts import Change, Failure, Figure, OverrideNote, ScoreLine, last_failures
+from dashboard.pages.permits import Caps, caps_now
 from dashboard.pages.warmups import WarmupNow, warmup_of
 from dashboard.queries import HourOfTraffic
 from dashboard.words import StatusWord, code_word, issue_word, plain, provider_title, status_word
@@ -96,6 +97,7 @@ class IpPage:
     override: OverrideNote | None
     breakers: tuple[BreakerLine, ...]
     warmup: WarmupNow | None
+    caps: Caps
     scores: tuple[ScoreLine, ...]
     volume_figure: Figure
     share_figure: Figure
@@ -123,6 +125,7 @@ def ip_page(ip: str, *, now: datetime) -> IpPage | None:
         override=OverrideNote.of(override, standing.automatic_status) if override and standing else None,
         breakers=breakers_of("ip", ip),
         warmup=warmup_of("ip", ip, now=now),
+        caps=caps_now("ip", ip, now=now),
         scores=tuple(ScoreLine.of(row) for row in queries.scores_of("ip", ip)),
         volume_figure=_volume_figure(hours),
         share_figure=_share_figure(hours),

@@ -9,6 +9,8 @@ from dashboard import queries
 from dashboard.charts import Column, stacked
 from dashboard.pages.breakers import ON_OVERVIEW_SHOWN, BreakerLine, open_breakers
 from dashboard.pages.parts import Change, Figure, OverrideNote, ScoreLine
+from dashboard.pages.permits import ON_OVERVIEW_SHOWN as POOLS_SHOWN
+from dashboard.pages.permits import PoolLine, pools_in_short
 from dashboard.pages.warmups import ON_OVERVIEW_SHOWN as WARMUPS_SHOWN
 from dashboard.pages.warmups import WarmupLine, warmups_now
 from dashboard.words import StatusWord, issue_word, status_word
@@ -78,6 +80,8 @@ class Fleet:
     more_breakers: bool
     warmups: tuple[WarmupLine, ...]
     more_warmups: bool
+    pools: tuple[PoolLine, ...]
+    more_pools: bool
     changes: tuple[Change, ...]
     domains: tuple[ScoreLine, ...]
     sources: tuple[SourceRow, ...]
@@ -119,6 +123,7 @@ def fleet(*, now: datetime) -> Fleet:
     rejected = queries.rejected_waiting()
     breakers = open_breakers()
     warmups = warmups_now(now=now)
+    pools = pools_in_short(now=now)
     return Fleet(
         now=now,
         counts=tuple(StatusCount(status_word(status), counts.get(status, 0)) for status in reversed(Status)),
@@ -130,6 +135,8 @@ def fleet(*, now: datetime) -> Fleet:
         more_breakers=len(breakers) > ON_OVERVIEW_SHOWN,
         warmups=warmups[:WARMUPS_SHOWN],
         more_warmups=len(warmups) > WARMUPS_SHOWN,
+        pools=pools[:POOLS_SHOWN],
+        more_pools=len(pools) > POOLS_SHOWN,
         changes=tuple(Change.of(row) for row in queries.changes(since=now - queries.DAY, limit=CHANGES_SHOWN)),
         domains=tuple(ScoreLine.of(row) for row in worst("domain", DOMAINS_SHOWN)),
         sources=tuple(_source_row(row, now) for row in Source.objects.order_by("name")[:SOURCES_SHOWN]),

@@ -142,7 +142,17 @@ class BudgetAdmin(HugeTableAdmin):
 class PermitMinuteAdmin(HugeTableAdmin):
     """What was asked and answered, minute by minute. Where nothing held mail back, by pool only."""
 
-    list_display = ("minute", "pool", "told", "rule_label", "sender", "at_provider", "recipients", "asks", "reason")
+    list_display = (
+        "minute",
+        "pool",
+        "told",
+        "rule_label",
+        "sender",
+        "at_provider",
+        "recipients",
+        "asks",
+        "reason_short",
+    )
     list_filter = (
         ("minute", TimeFilter),
         ToldFilter,
@@ -171,6 +181,11 @@ class PermitMinuteAdmin(HugeTableAdmin):
     def rule_label(self, row: PermitMinute) -> str:
         """What decided."""
         return rule_word(row.rule)
+
+    @column("reason")
+    def reason_short(self, row: PermitMinute) -> str:
+        """Its beginning."""
+        return row.reason[:100] + "…" if len(row.reason) > 100 else row.reason
 
     @column("sender")
     def sender(self, row: PermitMinute) -> str:

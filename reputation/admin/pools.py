@@ -6,11 +6,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
-from django.template.loader import render_to_string
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, RelatedDropdownFilter
@@ -36,12 +36,17 @@ class PoolAdmin(StandardAdmin):
     list_display = ("name", "is_default", "ip_count", "domain_count", "mode", "policy_revision", "description")
     list_select_related = ("policy", "sending_policy")
     search_fields = ("name", "description")
-    readonly_fields = ("is_default", "who_takes")
+    readonly_fields = ("is_default",)
+    fields = ("name", "description", "is_default")
+    change_form_outer_before_template = "admin/pool_members.html"
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Shares, once there is somebody to share."""
-        about = (None, {"fields": ("name", "description", "is_default")})
-        return [about] if obj is None else [about, ("Who takes how much now", {"fields": ("who_takes",)})]
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form, and above it who takes how much now."""
+        row: Pool | None = self.get_object(request, unquote(object_id))
+        shown = {} if row is None else _who_takes(row)
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pool]:
         """Pools with the number of their IPs and domains, in one query."""
@@ -78,21 +83,21 @@ class PoolAdmin(StandardAdmin):
         """Its own policy, or the default pool's."""
         return f"revision {row.policy.revision}" if hasattr(row, "policy") else "the default pool's"
 
-    @column("")
-    def who_takes(self, row: Pool) -> SafeString:
-        """Each sending IP with its share, and why one is out."""
-        current = pool_now(row, now=timezone.now())
-        members = [
-            {
-                "member": entry,
-                "ip": link_to("reputation_sendingip_change", entry.ip, entry.ip),
-                "share": percent_of(entry.share),
-                "share_by_weight": percent_of(entry.share_by_weight),
-                "colour": STATUS_COLOURS[entry.status.value],
-            }
-            for entry in current.members
-        ]
-        return render_to_string("admin/pool_members.html", {"pool": current, "members": members})
+
+def _who_takes(row: Pool) -> dict[str, Any]:
+    """Each sending IP with its share, and why one is out."""
+    current = pool_now(row, now=timezone.now())
+    members = [
+        {
+            "member": entry,
+            "ip": link_to("reputation_sendingip_change", entry.ip, entry.ip),
+            "share": percent_of(entry.share),
+            "share_by_weight": percent_of(entry.share_by_weight),
+            "colour": STATUS_COLOURS[entry.status.value],
+        }
+        for entry in current.members
+    ]
+    return {"pool": current, "members": members}
 
 
 class SendingIPForm(ModelForm):
