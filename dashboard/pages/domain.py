@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard import queries
+from dashboard.pages.audits import AuditNow, audit_of
 from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.parts import Failure, ScoreLine, last_failures
 from dashboard.pages.permits import Caps, caps_now
@@ -35,6 +36,7 @@ class DomainPage:
     now: datetime
     domain: str
     overall: ScoreLine
+    audit: AuditNow | None
     breakers: tuple[BreakerLine, ...]
     warmup: WarmupNow | None
     caps: Caps
@@ -58,6 +60,7 @@ def domain_page(domain: str, *, now: datetime) -> DomainPage | None:
         now=now,
         domain=domain,
         overall=ScoreLine.of(overall),
+        audit=audit_of("domain", domain, now=now),
         breakers=breakers_of("domain", domain),
         warmup=warmup_of("domain", domain, now=now),
         caps=caps_now("domain", domain, now=now),

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from dashboard import queries
 from dashboard.charts import Column, stacked
+from dashboard.pages.audits import AuditNow, audit_of
 from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.overview import FORMER_AFTER
 from dashboard.pages.parts import Change, Failure, Figure, OverrideNote, ScoreLine, last_failures
@@ -95,6 +96,7 @@ class IpPage:
     first_seen_at: datetime | None
     standing: StandingNow | None
     override: OverrideNote | None
+    audit: AuditNow | None
     breakers: tuple[BreakerLine, ...]
     warmup: WarmupNow | None
     caps: Caps
@@ -123,6 +125,7 @@ def ip_page(ip: str, *, now: datetime) -> IpPage | None:
         first_seen_at=known.first_seen_at if known else None,
         standing=_standing(standing, now) if standing else None,
         override=OverrideNote.of(override, standing.automatic_status) if override and standing else None,
+        audit=audit_of("ip", ip, now=now),
         breakers=breakers_of("ip", ip),
         warmup=warmup_of("ip", ip, now=now),
         caps=caps_now("ip", ip, now=now),
