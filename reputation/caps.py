@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reputation import permits
@@ -40,7 +40,7 @@ def caps_of(kind: Kind, sender: str, *, now: datetime) -> CapsNow:
     for provider in sorted(_providers(book, kind, sender, pool, now)):
         facts = book.facts(_ask(kind, sender, provider), now)
         caps = facts.caps if kind == "domain" else tuple(cap for entry in facts.candidates for cap in entry.caps)
-        found |= {cap.key: cap for cap in caps}
+        found |= {cap.key: replace(cap, counted=max(cap.counted, book.spent.get(cap.key, 0))) for cap in caps}
     fullest = sorted(found.values(), key=lambda cap: (-cap.counted / max(cap.limit, 1), cap.ends, cap.key))
     return CapsNow(pool, book.policy_of(pool).mode, tuple(fullest))
 

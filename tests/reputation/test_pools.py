@@ -159,6 +159,14 @@ def test_a_domain_has_caps_of_its_own_and_the_mode_of_its_pool(pool: Pool) -> No
     assert [(cap.rule, cap.limit, cap.counted) for cap in found.caps] == [(Rule.BASE_LIMIT, 50, 7)]
 
 
+def test_the_provider_caps_of_a_domain_without_ips_say_what_is_spent(user: User) -> None:
+    change(Pool.objects.get(is_default=True), provider_limits_on=True)
+    permits.ask([Ask("a@shop.example", "x@gmail.com", recipients=7)], now=NOW)
+    permits.desk().books.forget()
+    caps = {(cap.provider, cap.limit): cap.counted for cap in caps_of("domain", "shop.example", now=NOW).caps}
+    assert (caps["google", 500], caps["google", 10_000], caps["yahoo", 200]) == (7, 7, 0)
+
+
 def observed(user: User) -> None:
     """Of five questions two would be held back, and one is, by a pool that enforces."""
     enforcing = Pool.objects.create(name="strict")
