@@ -195,6 +195,6 @@ def _line(finding: Finding) -> SafeString:
 
 def _records(title: str, lines: tuple[str, ...]) -> SafeString:
     if not lines:
-        return format_html("")
+        return format_html("{}", "")
     listed = format_html_join("\n", "{}", ((line,) for line in lines))
     return format_html('<br>{}:<pre class="gs-json font-mono text-xs">{}</pre>', title, listed)

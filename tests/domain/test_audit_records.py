@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
+import dns.rdata
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reputation.domain.audit import dkim, dmarc, reverse, transport
+from reputation.domain.audit import dkim, dmarc, reverse, spf_findings, transport
 from reputation.domain.audit.asking import Asking, Reply, answered
 from reputation.domain.audit.diagnosis import diagnose
 from reputation.domain.audit.dkim import KeyFormatError, Selector, rsa_bits
@@ -437,3 +442,47 @@ def test_dns_is_the_diagnosis_where_it_explains_most_refusals() -> None:
     assert diagnose({"reputation": 42}, [spf, ptr]) is None
     assert diagnose({"infrastructure": 3}, [spf]) is None
     assert diagnose(refusals, [Finding(check=Check.SPF, result=OK, about=DOMAIN, says="")]) is None
+
+
+# --- what others publish may be anything -----------------------------------------------------------------------------
+
+HOSTILE = st.one_of(
+    st.text(max_size=80),
+    st.from_regex(
+        r"v=spf1( [+\-~?]?(a|mx|ptr|include:|exists:|ip4:|redirect=)[%{}a-z0-9./:]{0,12}){0,4}", fullmatch=True
+    ),
+    st.from_regex(r"v=DMARC1;( ?(p|sp|rua|pct|adkim|psd)=[a-z:@.!,0-9]{0,20};){0,4}", fullmatch=True),
+    st.from_regex(r"v=DKIM1;( ?(k|p|t|h|s)=[A-Za-z0-9+/=:]{0,24};){0,4}", fullmatch=True),
+    st.from_regex(r"v=(STSv1|TLSRPTv1);( ?(id|rua)=[a-z:@.]{0,12};){0,2}", fullmatch=True),
+)
+
+
+@given(record=HOSTILE, again=HOSTILE)
+def test_no_record_breaks_an_audit_or_its_report(record: str, again: str) -> None:
+    class Everywhere(dict[tuple[str, str], Reply]):
+        """Every name has these records."""
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            name, rdtype = key
+            if rdtype == "TXT":
+                return Reply((record,) if len(name) % 2 else (record, again))
+            return Reply({"A": ("192.0.2.1",), "AAAA": ("2001:db8::1",), "MX": ("10 mx.a.example.",)}.get(rdtype, ()))
+
+    def plan() -> Asking[list[Finding]]:
+        found = yield from spf_findings.audit_spf(DOMAIN, ["192.0.2.10", "2001:db8::10"])
+        found += yield from dkim.audit_dkim(DOMAIN, [SELECTOR, Selector("s22", "esp.example")])
+        found += yield from dmarc.audit_dmarc(DOMAIN, "b.esp.example", [Selector("s", "esp.example")])
+        found += yield from transport.audit_tls_rpt(DOMAIN)
+        wrong = (yield from transport.sts_record(DOMAIN))[1]
+        return [*found, *([wrong] if wrong else [])]
+
+    found = [
+        *answered(plan(), Everywhere()),
+        *transport.judge_policy(DOMAIN, record, transport.Fetched(again), ["a.b"]),
+    ]
+    stored = json.dumps([entry.as_json() for entry in found])
+    assert "\\u0000" not in stored
+    assert 0 <= score(found) <= 100
+    for line in (line for entry in found for line in entry.publish if " IN TXT " in line):
+        name, _, value = line.partition(". IN TXT ")
+        assert dns.rdata.from_text("IN", "TXT", value), name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -136,7 +135,7 @@ def _of_key(selector: Selector, text: str, key: dict[str, str]) -> list[Finding]
     try:
         material = base64.b64decode("".join(key["p"].split()), validate=True)
         bits = rsa_bits(material) if kind == "rsa" else len(material) * 8
-    except (binascii.Error, KeyFormatError):
+    except (ValueError, KeyFormatError):
         add(Result.PROBLEM, "p= is not a public key.", _WANTED, txt(selector.key_name, _NEW_KEY))
         return found
     if kind == "ed25519":

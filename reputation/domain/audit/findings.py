@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from telemetry.domain.clean import text
+
 
 class Check(StrEnum):
     """What is looked at."""
@@ -65,6 +67,9 @@ TITLES: Final[Mapping[Check, str]] = {
 }
 _WORST_FIRST: Final = (Result.PROBLEM, Result.ADVICE, Result.UNCHECKED, Result.OK)
 _LONGEST_STRING: Final = 255
+_LONGEST_SENTENCE: Final = 2_000
+_LONGEST_LINE: Final = 4_000
+_MOST_LINES: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +90,15 @@ class Finding:
     """The exact records to publish, as lines of a zone file; of a finding that needs none: empty."""
 
     def as_json(self) -> dict[str, Any]:
-        """As reports store it."""
+        """As reports store it: what others published may hold anything, and is made storable here."""
         return {
             "check": self.check.value,
             "result": self.result.value,
-            "about": self.about,
-            "says": self.says,
-            "seen": list(self.seen),
-            "why": self.why,
-            "publish": list(self.publish),
+            "about": text(self.about, longest=_LONGEST_SENTENCE),
+            "says": text(self.says, longest=_LONGEST_SENTENCE),
+            "seen": [text(line, longest=_LONGEST_LINE) for line in self.seen[:_MOST_LINES]],
+            "why": text(self.why, longest=_LONGEST_SENTENCE),
+            "publish": [text(line, longest=_LONGEST_LINE) for line in self.publish[:_MOST_LINES]],
         }
 
     @classmethod
@@ -135,7 +140,14 @@ def unchecked(check: Check, about: str, trouble: str) -> Finding:
     return Finding(check=check, result=Result.UNCHECKED, about=about, says=f"Could not be checked: {trouble}.")
 
 
-def txt(name: str, text: str) -> str:
-    """A TXT record as a line of a zone file; strings are at most 255 octets long (RFC 1035 section 3.3)."""
-    escaped = [text[start : start + _LONGEST_STRING] for start in range(0, len(text), _LONGEST_STRING)] or [""]
-    return f"{name}. IN TXT " + " ".join('"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in escaped)
+def txt(name: str, value: str) -> str:
+    """A TXT record as a line of a zone file, in strings of at most 255 octets (RFC 1035 sections 3.3 and 5.1)."""
+    octets = value.encode("utf-8", "replace")
+    parts = [octets[start : start + _LONGEST_STRING] for start in range(0, len(octets), _LONGEST_STRING)] or [b""]
+    return f"{name}. IN TXT " + " ".join('"' + "".join(map(_escaped, part)) + '"' for part in parts)
+
+
+def _escaped(octet: int) -> str:
+    if not 0x20 <= octet <= 0x7E:
+        return f"\\{octet:03}"
+    return f"\\{chr(octet)}" if chr(octet) in '\\"' else chr(octet)

@@ -21,7 +21,7 @@ _MECHANISMS: Final = LOOKUPS | {"all", "ip4", "ip6"}
 _MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
 _DIRECTIVE: Final = re.compile(r"([+\-?~]?)([A-Za-z0-9_.-]+)([:/].*)?", re.DOTALL)
 _DUAL_CIDR: Final = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?$")
-_MACRO: Final = re.compile(r"%\{([A-Za-z])(\d*)([rR]?)([.\-+,/_=]*)\}")
+_MACRO: Final = re.compile(r"%\{([A-Za-z])(\d{0,3})([rR]?)([.\-+,/_=]*)\}")
 _LITERAL: Final = re.compile(r"[\x21-\x24\x26-\x7e]*")
 # The last label of a name: letters, digits and inner dashes, and not digits alone.
 _TOP_LABEL: Final = re.compile(r"(?=.*[A-Za-z-])[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
