@@ -112,7 +112,7 @@ class BudgetAdmin(HugeTableAdmin):
     empty_hint = "A cap has a budget from its first permit on: a warm-up, a limit of a sending policy, a probe."
     fieldsets = (
         (None, {"fields": (("sender", "kind"), ("rule_label", "at_provider"))}),
-        ("Window", {"fields": (("starts_at", "ends_at"), ("spent_of_limit", "share_spent"))}),
+        ("Window", {"fields": (("starts_at", "ends_at"), "spent_of_limit")}),
     )
 
     @column("rule")

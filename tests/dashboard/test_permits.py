@@ -119,7 +119,7 @@ def test_the_page_of_a_pool_says_who_takes_how_much_and_why_one_is_out(
     PoolDomain.objects.create(domain=DOMAIN, pool=pool)
     shown = page(f"/pools/{pool.pk}/")
     assert "By the default pool's sending policy" in shown.replace("&#x27;", "'")
-    assert f"{IP} ● healthy takes 75 % : weight 300, by which alone 75 %" in shown
+    assert f"{IP} ● healthy takes 75 % : weight 300 (75 % by weight alone)" in shown
     assert f"{OTHER} ● healthy the new one takes 25 %" in shown
     assert DOMAIN in shown
     open_by_hand(Scope("ip", OTHER), reason="a bought list", user=operator, now=timezone.now())

@@ -257,7 +257,8 @@ def test_budgets_are_filtered_by_kind_rule_and_window_and_say_what_is_spent(as_r
     assert (found(), found(window="now"), found(window="over")) == (2, 1, 1)
     assert (found(kind="domain"), found(kind="ip"), found(rule="base_limit"), found(rule="warm_up")) == (2, 0, 2, 0)
     assert (found(q="shop.example"), found(q="other.example")) == (2, 0)
-    assert "15.6 %" in text(as_root.get(change(Budget.objects.get(spent=312))))
+    assert "15.6 %" in text(as_root.get(changelist(Budget)))
+    assert "312 of 2,000" in text(as_root.get(change(Budget.objects.get(spent=312))))
 
 
 def test_the_record_says_held_back_only_of_what_was(as_root: Client, root: User) -> None:
