@@ -18,6 +18,7 @@ from tests.servers import Postgres
 
 TITLES = {
     "beside": "One-event requests at a fixed rate while another client sends large bodies; one web process",
+    "blocklists": "100 sending IPs on 22 blocklists, each pair looked up once; real DNS servers on the same cores",
     "causes": "Causes of replies per second and core (no database is used)",
     "cleanup": "Ingest at fixed moments, alone and while a day of events is cleaned up",
     "http": "The documented webhook over HTTP, durable; client, web processes and database on the same cores",

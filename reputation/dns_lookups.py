@@ -129,6 +129,8 @@ class Client:
             except (dns.exception.DNSException, ValueError):
                 kind, records, ttl = Kind.BAD, (), 0
             finally:
+                # The loop closes a socket at its next turn, and only then is its place free.
+                await asyncio.sleep(0)
                 self._open -= 1
             return Answer(kind, records, ttl, time.monotonic() - began)
 

@@ -124,11 +124,14 @@ class Rbldnsd(_Program):
         for name, (kind, _) in self.zones.items():
             self._write(name)
             arguments.append(f"{name}:{kind}:{name}.data")
+        statistics = self.folder / "stats"
+        statistics.touch()
+        statistics.chmod(0o666)  # written by the user without rights
         user = ["-u", USER_WITHOUT_RIGHTS] if os.geteuid() == 0 else []
         self._start(
             [
                 str(SBIN / "rbldnsd"),
-                *("-n", *user, "-w", str(self.folder), "-b", f"{LOOPBACK}/{self.port}", "-c", "1s"),
+                *("-n", *user, "-w", str(self.folder), "-b", f"{LOOPBACK}/{self.port}", "-c", "1s", "-s", "+stats"),
                 *arguments,
             ],
             self.zones,
@@ -138,6 +141,16 @@ class Rbldnsd(_Program):
     def _write(self, name: str) -> None:
         header = f"$SOA 60 ns.{name} hostmaster.{name} 0 600 300 86400 60\n$NS 60 ns.{name}\n$TTL 60\n"
         (self.folder / f"{name}.data").write_text(header + self.zones[name][1] + "\n")
+
+    def queries(self) -> Counter[str]:
+        """Questions by zone since the start; waits until the server has written the last of them down."""
+        time.sleep(1.2)
+        found: Counter[str] = Counter()
+        for line in (self.folder / "stats").read_text().splitlines():
+            for entry in line.split()[1:]:
+                zone, total, *_ = entry.split(":")
+                found[zone] += int(total)
+        return found
 
     def change(self, name: str, data: str) -> None:
         """Give a zone other data; in force within two seconds, when the server has looked at its files again."""
