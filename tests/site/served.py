@@ -38,8 +38,8 @@ def environment(folder: Path, port: int, **variables: str) -> dict[str, str]:
     for name in ("DATABASE_URL", "REDIS_URL"):
         ours.pop(name, None)
     postfix = {name: f"127.0.0.1:{free_port()}" for name in ("GS_POLICYD_LISTEN", "GS_SOCKETMAP_LISTEN")}
-    postfix["GS_PERMIT_MX_LOOKUPS"] = "off"  # no test asks the world's name servers
-    return {**ours, **postfix, "GS_DATA_DIR": str(folder), "GS_PORT": str(port), **variables}
+    quiet = {"GS_PERMIT_MX_LOOKUPS": "off", "GS_DNS_SERVERS": "127.0.0.1:9"}  # nobody asks the world's name servers
+    return {**ours, **postfix, **quiet, "GS_DATA_DIR": str(folder), "GS_PORT": str(port), **variables}
 
 
 def processes_of(folder: Path) -> dict[int, str]:
