@@ -5,6 +5,7 @@ from django.urls import path
 from reputation.api import (
     acts,
     audit,
+    audit_targets,
     audits,
     blocklists,
     breaker_policies,
@@ -111,8 +112,8 @@ urlpatterns = [
     path("hooks/stalwart", stalwart_hook.StalwartHook.as_view(), name="stalwart-hook"),
     path("audits", audits.Audits.as_view(), name="audits"),
     path("audits/<int:pk>", audits.AuditById.as_view(), name="audit"),
-    path("audit-targets", audits.AuditTargets.as_view(), name="audit-targets"),
-    path("audit-targets/<int:pk>", audits.AuditTargetById.as_view(), name="audit-target"),
+    path("audit-targets", audit_targets.AuditTargets.as_view(), name="audit-targets"),
+    path("audit-targets/<int:pk>", audit_targets.AuditTargetById.as_view(), name="audit-target"),
     path("audit-log", audit.AuditLog.as_view(), name="audit-log"),
     path("testing/simulate-failures", testing.SimulateFailures.as_view(), name="simulate-failures"),
     path("testing/test-cases", testing.TestCases.as_view(), name="test-cases"),
