@@ -191,6 +191,7 @@ def test_the_record_tells_what_was_held_back_from_what_would_have_been(user: Use
     assert "a bought list" in found.by_sender[0].reason
     assert [(line.provider, line.would_have_been.asks) for line in found.by_provider] == [("google", 1), ("yahoo", 1)]
     assert summary(start=NOW + timedelta(minutes=1), end=NOW + DAY).asked.asks == 0
+    assert summary(start=NOW - DAY, end=NOW - timedelta(minutes=1)).asked.asks == 0
     assert summary(start=NOW - DAY, end=NOW, pools=["strict"]).asked.asks == 2
     each = by_pool(start=NOW - DAY, end=NOW)
     assert (each["strict"].held_back.asks, each["default"].would_have_been.recipients) == (1, 4)
