@@ -78,7 +78,8 @@ class RevisionInline(ReadOnlyInline):
         """Revisions with the values before them, in one query."""
         before = Window(Lag("values"), partition_by="policy", order_by="revision", output_field=JSONField())
         rows: QuerySet[Any] = super().get_queryset(request).select_related("changed_by")
-        return rows.annotate(before=before)
+        annotated: QuerySet[Any] = rows.annotate(before=before)
+        return annotated
 
     @column("by")
     def who(self, row: Any) -> str:
