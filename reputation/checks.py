@@ -25,7 +25,7 @@ def dead_blocklists(databases: Sequence[str] | None = None, **_: Any) -> list[Ch
             found.append(
                 Error(
                     f"The blocklist {row.name} ({row.shown_zone}) is dead: {why}. It is never asked.",
-                    hint="Switch it off in the admin, or delete it there if it is your own.",
+                    hint="Switch it off in the admin (Blocklists).",
                     id="good_standing.E006",
                 )
             )

@@ -3,8 +3,10 @@
 from reputation.admin import (
     audit,
     audits,
+    blocklists,
     breakers,
     kumomta,
+    listings,
     permits,
     policies,
     pools,
@@ -18,8 +20,10 @@ from reputation.admin import (
 __all__ = [
     "audit",
     "audits",
+    "blocklists",
     "breakers",
     "kumomta",
+    "listings",
     "permits",
     "policies",
     "pools",

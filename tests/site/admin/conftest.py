@@ -23,7 +23,20 @@ from reputation.domain.audit.findings import Check, Finding, Result
 from reputation.domain.breaker_policy import Scope
 from reputation.domain.permit import Ask
 from reputation.domain.warmup import Schedule
-from reputation.models import AuditReport, AuditTarget, BreakerPolicy, KumoAct, KumoServer, Policy, Pool
+from reputation.models import (
+    AuditReport,
+    AuditTarget,
+    Blocklist,
+    BlocklistCanary,
+    BreakerPolicy,
+    KumoAct,
+    KumoServer,
+    Listing,
+    ListingEvent,
+    Policy,
+    Pool,
+    Watermark,
+)
 from reputation.policies import change_policy
 from reputation.pool_acts import set_domain_pool
 from reputation.scores import score_senders
@@ -147,6 +160,13 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
         )
         AuditTarget.objects.create(kind="ip", name=ip, score=70, problems=1, audited_at=now)
         AuditReport.objects.create(kind="ip", subject=ip, score=70, why="asked", findings=[FINDING.as_json()])
+        blocklist = Blocklist.objects.create(name=f"list{number}", zone=f"list{number}.test")
+        BlocklistCanary.objects.create(blocklist=blocklist, family=4, is_good=True, asked_at=now, stands_until=now)
+        Listing.objects.create(blocklist=blocklist, kind="ip", subject=ip, shard=0, meaning="<b>spam</b>")
+        ListingEvent.objects.create(
+            blocklist=blocklist, kind="ip", subject=ip, from_state="clean", to_state="listed", text="<b>spam</b>"
+        )
+        Watermark.objects.create(name=f"mark{number}", at=now)
         Group.objects.create(name=f"group{number}")
         pool = Pool.objects.create(name=f"pool{number}")
         policy = Policy.objects.create(pool=pool)
