@@ -283,7 +283,7 @@ def _breaker_voices(breakers: Iterable[Allowance], now: datetime) -> Iterable[Vo
     for entry in breakers:
         if not entry.share:
             until = entry.until if entry.until is not None and entry.until > now else now + ASK_AGAIN
-            yield Voice(Rule.BREAKER, Action.DEFER, f"Mail of {entry.scope} is paused. {entry.reason}", until)
+            yield Voice(Rule.BREAKER, Action.DEFER, f"Mail of {entry.scope} is paused: {entry.reason}", until)
         else:
             words = f"The breaker of {entry.scope} is half-open and lets {percent(entry.share)} through."
             yield Voice(Rule.BREAKER, Action.ALLOW, words)

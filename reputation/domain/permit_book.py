@@ -44,7 +44,8 @@ class PermitBook:
     directory: ProviderDirectory = field(default_factory=lambda: ProviderDirectory.of([]))
     mx_hosts: Mapping[str, str] = field(default_factory=dict)
     """By recipient domain, as far as they are known."""
-    # What was worked out by this book already; a book lives for a second.
+    # What was worked out in this minute already.
+    _minute: dict[str, tuple[int, int, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _facts: dict[tuple[Any, ...], Facts] = field(default_factory=dict, init=False, repr=False, compare=False)
     _candidates: dict[tuple[Any, ...], Candidate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -72,8 +73,13 @@ class PermitBook:
 
     def facts(self, ask: Ask, now: datetime) -> Facts:
         """What an ask is decided by; worked out once for all that differ in recipients alone."""
+        if self._minute.get("of") != (minute := _minute(now)):
+            # Windows begin and end at whole minutes. And a book that stays for days must not grow.
+            self._facts.clear()
+            self._candidates.clear()
+            self._minute["of"] = minute
         pool, provider = self.pool_of(ask), self.provider_of(ask)
-        which = (ask.domain, ask.ip, pool, provider, _minute(now))
+        which = (ask.domain, ask.ip, pool, provider)
         found = self._facts.get(which)
         if found is None:
             found = self._facts[which] = self._work_out(ask, pool, provider, now)
@@ -85,12 +91,12 @@ class PermitBook:
         candidates = tuple(self._candidate(member, provider, now) for member in members)
         caps = self._caps("domain", ask.domain, provider, now) if ask.domain else ()
         if not candidates and ask.domain:
-            caps += tuple(_provider_caps(policy, "domain", ask.domain, provider, now))
+            caps += tuple(self._known(cap) for cap in _provider_caps(policy, "domain", ask.domain, provider, now))
         breakers = self._breakers("domain", ask.domain, provider) if ask.domain else ()
         return Facts(policy, breakers, caps, candidates)
 
     def _candidate(self, member: Member, provider: str, now: datetime) -> Candidate:
-        which = (member, provider, _minute(now))
+        which = (member, provider)
         found = self._candidates.get(which)
         if found is None:
             breakers, caps = self._breakers("ip", member.ip, provider), self._caps("ip", member.ip, provider, now)
@@ -183,7 +189,6 @@ def _hour(now: datetime) -> datetime:
 
 
 def _minute(now: datetime) -> tuple[int, int, int]:
-    # Windows begin and end at whole minutes, whatever the time zone.
     return now.toordinal(), now.hour, now.minute
 
 

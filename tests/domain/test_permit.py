@@ -217,6 +217,21 @@ def test_a_warm_up_goes_on_in_a_book_that_is_older_than_its_window(later: int, s
     assert found == [("", 100, counted, window), ("google", 60, counted * 3 // 4, window)]
 
 
+def test_a_book_remembers_this_minute_and_no_other() -> None:
+    made = book()
+    for minute in range(5):
+        for number in range(10):
+            made.facts(Ask(f"news@s{number}.example", "a@gmail.com"), NOON + timedelta(minutes=minute))
+    assert (len(made._facts), len(made._candidates)) == (10, 2)
+
+
+def test_a_domains_limit_per_provider_knows_what_is_spent() -> None:
+    policy = SendingPolicy(mode=Mode.ENFORCE, provider_limits_on=True, provider_caps={"google": ProviderCap(5, None)})
+    empty = book(policies={"default": policy}, pools={"default": ()}, pool_of_ip={})
+    key = empty.facts(NEWS, NOON).caps[0].key
+    assert [entry.counted for entry in replace(empty, spent={key: 4}).facts(NEWS, NOON).caps] == [4]
+
+
 # Facts in which anything may hold mail back.
 SHARES = st.sampled_from([None, Fraction(0), Fraction(1, 20), Fraction(1, 2)])
 

@@ -110,7 +110,7 @@ def test_a_pause_and_its_end_reach_postfix_within_a_second_or_so(home: House) ->
         "breaker_acts.open_by_hand(Scope('domain', 'shop.example', 'google'), reason='a “bad” list', user=user, now=timezone.now())",
     )
     told = until(lambda: (answer := asker.ask()) != "DUNNO" and answer, seconds=3, what="the pause is known")
-    assert told.startswith("DEFER_IF_PERMIT 4.7.1 Mail of shop.example at google is paused.")
+    assert told.startswith("DEFER_IF_PERMIT 4.7.1 Mail of shop.example at google is paused:")
     assert 'a "bad" list' in told
     assert told.isascii()
     # Other providers, the null sender and postmaster are not touched.
@@ -305,7 +305,7 @@ def test_while_postgres_is_away_the_last_book_answers_and_says_so(home: House) -
         told = until(
             lambda: (answer := asker.ask()).endswith("the database is away.)") and answer, seconds=10, what="it says so"
         )
-        assert told.startswith("DEFER_IF_PERMIT 4.7.1 Mail of shop.example is paused.")
+        assert told.startswith("DEFER_IF_PERMIT 4.7.1 Mail of shop.example is paused:")
         assert asker.ask(sender="news@other.example") == "DUNNO"
         server.start()
         until(lambda: not asker.ask().endswith("the database is away.)"), seconds=20, what="the database is back")
