@@ -14,7 +14,7 @@ from typing import Final
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q
 
 from reputation.audit_gathering import Subject, gather
 from reputation.audit_metrics import AUDIT_SECONDS, AUDITS, FINDINGS
@@ -76,10 +76,8 @@ def audit_refused(*, now: datetime) -> int:
         names = senders_refused(kind, causes=tuple(EXPLAINS), start=now - REFUSED_WITHIN, least=LEAST_REFUSALS)
         _make([(kind, name) for name in names[:MOST_FOUND]], now)
         rows = AuditTarget.objects.filter(long_ago, kind=kind, name__in=names[:MOST_FOUND])
-        for target in rows.order_by("by_causes_at", "pk")[:MOST_AT_ONCE]:
-            if _claim(target, now):
-                AuditTarget.objects.filter(pk=target.pk).update(by_causes_at=now)
-                claimed.append(target)
+        rows = rows.order_by(F("by_causes_at").asc(nulls_first=True), "pk")
+        claimed += [target for target in rows[:MOST_AT_ONCE] if _claim(target, now)]
     return len(_audit(claimed, "causes", now=now))
 
 
@@ -184,10 +182,17 @@ def _audit(targets: Sequence[AuditTarget], why: str, *, now: datetime, asked_by:
     finally:
         done = {report.subject for report in reports}
         left = [target.pk for target in targets if target.name not in done]
-        AuditTarget.objects.filter(pk__in=left).update(claimed_until=None, due_at=now + AFTER_FAILURE)
+        AuditTarget.objects.filter(pk__in=left).update(
+            claimed_until=None, due_at=now + AFTER_FAILURE, **_tried_for_causes(why, now)
+        )
     if failed is not None:
         raise failed
     return reports
+
+
+def _tried_for_causes(why: str, now: datetime) -> dict[str, datetime]:
+    """What is written once such an audit has ended, well or badly: one that died is done again by the next run."""
+    return {"by_causes_at": now} if why == "causes" else {}
 
 
 def _keep(target: AuditTarget, findings: Sequence[Finding], why: str, *, now: datetime, asked_by: str) -> AuditReport:
@@ -204,6 +209,7 @@ def _keep(target: AuditTarget, findings: Sequence[Finding], why: str, *, now: da
             score=score(findings),
             problems=problems,
             due_at=next_slot(target.kind, target.name, now),
+            **_tried_for_causes(why, now),
         )
         AuditReport.objects.filter(kind=target.kind, subject=target.name, is_latest=True).update(is_latest=False)
         report = AuditReport.objects.create(

@@ -418,6 +418,29 @@ def test_refusals_for_authentication_bring_an_audit_once_in_six_hours(record: Ca
     assert AuditReport.objects.count() == 4
 
 
+def test_an_audit_for_causes_that_died_is_done_again_and_one_that_failed_is_not(
+    record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(BAD, BAD_IP, count=3, **REFUSED)
+    claimed = AuditTarget.objects.create(kind="domain", name=BAD, claimed_until=timezone.now() + timedelta(minutes=1))
+    audit_refused()
+    assert not AuditReport.objects.filter(kind="domain").exists()
+    AuditTarget.objects.filter(pk=claimed.pk).update(claimed_until=timezone.now())
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transport, "audit_tls_rpt", broken)
+        with pytest.raises(ZeroDivisionError):
+            audits.audit_refused(now=timezone.now())
+    audits.audit_refused(now=timezone.now())
+    assert not AuditReport.objects.filter(kind="domain").exists()
+    claimed.refresh_from_db()
+    assert claimed.by_causes_at is not None
+
+
 def test_dns_is_the_diagnosis_and_its_evidence_is_the_finding(record: Callable[..., None]) -> None:
     record(BAD, BAD_IP, count=6, **REFUSED)
     told = audits.diagnosis_of(audit("domain", BAD), now=timezone.now())
