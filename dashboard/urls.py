@@ -13,6 +13,7 @@ urlpatterns = [
     path("ips/<str:ip>/", views.ip, name="ip"),
     path("domains/<str:domain>/", views.domain, name="domain"),
     path("pools/<int:pk>/", views.pool, name="pool"),
+    path("blocklists/", views.blocklists, name="blocklists"),
     path("sources/", sources.source_list, name="sources"),
     path("sources/<str:name>/", sources.source, name="source"),
     path("sources/<str:name>/live", sources.source_live, name="source-live"),

@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
+from dashboard.pages import blocklists as lists
 from dashboard.pages import domain as domains
 from dashboard.pages import ip as ips
 from dashboard.pages import overview as overviews
@@ -100,6 +101,13 @@ def pool(request: HttpRequest, pk: int) -> HttpResponse:
     if page is None:
         return not_found(request, "There is no such pool.")
     return show_page(request, "dashboard/pool.html", f"Pool {page.name}", {"page": page})
+
+
+@staff_page
+def blocklists(request: HttpRequest) -> HttpResponse:
+    """Who is on which blocklist, and how the lists do."""
+    context = {"page": lists.blocklists_page(now=timezone.now())}
+    return show_page(request, "dashboard/blocklists.html", "Blocklists", context)
 
 
 def show_page(

@@ -10,7 +10,11 @@ from django.urls import reverse
 from reputation.admin.navigation import sidebar
 
 # Title, symbol (Material Symbols), name of the URL.
-_PAGES = (("Overview", "monitoring", "dashboard:overview"), ("Set-up of sources", "cable", "dashboard:sources"))
+_PAGES = (
+    ("Overview", "monitoring", "dashboard:overview"),
+    ("Blocklists", "playlist_remove", "dashboard:blocklists"),
+    ("Set-up of sources", "cable", "dashboard:sources"),
+)
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:

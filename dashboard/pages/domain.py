@@ -7,6 +7,7 @@ from datetime import datetime
 
 from dashboard import queries
 from dashboard.pages.audits import AuditNow, audit_of
+from dashboard.pages.blocklists import BlocklistsNow, blocklists_of
 from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.parts import Failure, ScoreLine, last_failures
 from dashboard.pages.permits import Caps, caps_now
@@ -37,6 +38,7 @@ class DomainPage:
     domain: str
     overall: ScoreLine
     audit: AuditNow | None
+    blocklists: BlocklistsNow
     breakers: tuple[BreakerLine, ...]
     warmup: WarmupNow | None
     caps: Caps
@@ -61,6 +63,7 @@ def domain_page(domain: str, *, now: datetime) -> DomainPage | None:
         domain=domain,
         overall=ScoreLine.of(overall),
         audit=audit_of("domain", domain, now=now),
+        blocklists=blocklists_of("domain", domain),
         breakers=breakers_of("domain", domain),
         warmup=warmup_of("domain", domain, now=now),
         caps=caps_now("domain", domain, now=now),

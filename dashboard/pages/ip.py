@@ -9,6 +9,7 @@ from fractions import Fraction
 from dashboard import queries
 from dashboard.charts import Column, stacked
 from dashboard.pages.audits import AuditNow, audit_of
+from dashboard.pages.blocklists import BlocklistsNow, blocklists_of
 from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.overview import FORMER_AFTER
 from dashboard.pages.parts import Change, Failure, Figure, OverrideNote, ScoreLine, last_failures
@@ -97,6 +98,7 @@ class IpPage:
     standing: StandingNow | None
     override: OverrideNote | None
     audit: AuditNow | None
+    blocklists: BlocklistsNow
     breakers: tuple[BreakerLine, ...]
     warmup: WarmupNow | None
     caps: Caps
@@ -126,6 +128,7 @@ def ip_page(ip: str, *, now: datetime) -> IpPage | None:
         standing=_standing(standing, now) if standing else None,
         override=OverrideNote.of(override, standing.automatic_status) if override and standing else None,
         audit=audit_of("ip", ip, now=now),
+        blocklists=blocklists_of("ip", ip),
         breakers=breakers_of("ip", ip),
         warmup=warmup_of("ip", ip, now=now),
         caps=caps_now("ip", ip, now=now),
