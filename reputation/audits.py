@@ -148,15 +148,15 @@ def next_slot(kind: str, name: str, after: datetime) -> datetime:
 
 
 def _take_in(now: datetime) -> None:
-    """Make targets of the senders with mail in the last 24 hours that are not known yet; they are due at once."""
+    """Make targets of the senders that are not known yet, whether or not their volume is; they are due at once."""
     known = AuditTarget.objects.filter(kind=OuterRef("kind"), name=OuterRef("name"))
-    rows = SenderScore.objects.filter(~Exists(known), provider="", has_recent_mail=True)
+    rows = SenderScore.objects.filter(~Exists(known), provider="").exclude(name__startswith="[")
     _make(list(rows.order_by().values_list("kind", "name")[:MOST_FOUND]), now)
 
 
 def _make(senders: Sequence[tuple[str, str]], now: datetime) -> None:
     """Targets of those senders that have none. An address literal is no domain that could publish anything."""
-    made = [AuditTarget(kind=kind, name=name, due_at=now) for kind, name in senders if name and name[0] != "["]
+    made = [AuditTarget(kind=kind, name=name, due_at=now) for kind, name in senders if not name.startswith("[")]
     AuditTarget.objects.bulk_create(made, ignore_conflicts=True)
 
 

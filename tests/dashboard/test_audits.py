@@ -130,5 +130,6 @@ def test_long_records_fit_a_phone(live_server: Any, operator: User, tmp_path: Pa
             "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
         )
         driver.get(f"{live_server.url}/domains/{BAD}/")
+        assert "DNS, not reputation" in driver.page_source
         driver.execute_script("document.querySelectorAll('details').forEach(entry => { entry.open = true })")
         assert driver.execute_script("return document.documentElement.scrollWidth") == 360

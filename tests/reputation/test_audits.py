@@ -377,6 +377,15 @@ def test_active_senders_are_audited_at_once_and_then_weekly(record: Callable[...
     assert AuditReport.objects.filter(is_latest=True).count() == 2
 
 
+def test_a_sender_of_whom_only_failures_are_reported_is_audited_too(record: Callable[..., None]) -> None:
+    unknown = {"type": EventType.BOUNCE, "smtp_code": 550, "enhanced_code": "5.1.1", "reply": "550 5.1.1 no such user"}
+    record(BAD, BAD_IP, **unknown)
+    record("[192.0.2.1]", BAD_IP, **unknown)
+    score_all()
+    audit_due()
+    assert set(AuditReport.objects.values_list("kind", "subject")) == {("domain", BAD), ("ip", BAD_IP)}
+
+
 def test_the_week_is_spread_evenly() -> None:
     now = timezone.now()
     slots = [audits.next_slot("domain", f"d{number}.test", now) for number in range(700)]
