@@ -30,6 +30,7 @@ _PENDING = {
     State.CLEAN: StatusWord("unknown", "seen clean once, to be confirmed", "◐"),
 }
 _NEVER = StatusWord("unknown", "not looked up yet", "○")
+_NOTHING = StatusWord("unknown", "never answered yet", "○")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,4 +221,6 @@ def _word(row: Listing, is_allow: bool) -> StatusWord:
         return _ALLOWED if is_allow else _LISTED[row.blocklist.tier]
     if row.pending and not is_allow:
         return _PENDING[State(row.pending)]
-    return _CLEAN if row.state == State.CLEAN else _NEVER
+    if row.state == State.CLEAN:
+        return _CLEAN
+    return _NOTHING if row.result else _NEVER

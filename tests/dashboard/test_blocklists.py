@@ -115,7 +115,7 @@ def test_the_page_of_the_lists_says_who_is_listed_and_which_list_is_not_believed
     look_twice(BAD)
     shown = page("/blocklists/")
     assert f"<code>{BAD}</code></a> on <b>major</b> (SBL)" in shown
-    assert "not believed</span> <small>It lists what nobody lists" in shown
+    assert "not believed</span><br><small>It lists what nobody lists" in shown
     assert "22 lists are not asked" in shown
     assert "not enabled" in shown
 
