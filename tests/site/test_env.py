@@ -57,6 +57,23 @@ def test_words_lose_blanks_and_empties() -> None:
     ]
 
 
+def test_servers_are_addresses_with_or_without_a_port() -> None:
+    env = Env({"GS_DNS_SERVERS": "192.0.2.1, 192.0.2.2:5353, [2001:DB8::1]:54, 2001:db8::2"})
+    assert env.servers("GS_DNS_SERVERS", port=53) == (
+        ("192.0.2.1", 53),
+        ("192.0.2.2", 5353),
+        ("2001:db8::1", 54),
+        ("2001:db8::2", 53),
+    )
+    assert Env({}).servers("GS_DNS_SERVERS", port=53) == ()
+
+
+@pytest.mark.parametrize("value", ["resolver.example", "192.0.2.1:dns", "192.0.2.1:0", "[2001:db8::1]54", "192.0.2.1:"])
+def test_a_resolvers_own_name_would_have_to_be_resolved_first(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="GS_DNS_SERVERS=.*expected IP addresses"):
+        Env({"GS_DNS_SERVERS": value}).servers("GS_DNS_SERVERS", port=53)
+
+
 def test_a_secret_comes_from_a_file_without_its_last_newline(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("  s3cret \r\n")
