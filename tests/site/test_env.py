@@ -70,7 +70,7 @@ def test_servers_are_addresses_with_or_without_a_port() -> None:
 
 @pytest.mark.parametrize("value", ["resolver.example", "192.0.2.1:dns", "192.0.2.1:0", "[2001:db8::1]54", "192.0.2.1:"])
 def test_a_resolvers_own_name_would_have_to_be_resolved_first(value: str) -> None:
-    with pytest.raises(ConfigurationError, match="GS_DNS_SERVERS=.*expected IP addresses"):
+    with pytest.raises(ConfigurationError, match=r"GS_DNS_SERVERS=.*expected IP addresses"):
         Env({"GS_DNS_SERVERS": value}).servers("GS_DNS_SERVERS", port=53)
 
 
