@@ -41,9 +41,7 @@ class AuditTargetAdmin(StandardAdmin):
     search_help_text = "Part of an IP or domain"
     actions_detail = ("audit_now",)
     readonly_fields = ("score_shown", "problems", "audited_at", "due_at", "by_causes_at", "last_report")
-    empty_hint = (
-        "Senders come in with their first mail; or add one to tell what is known of it beforehand."
-    )
+    empty_hint = "Senders come in with their first mail; or add one to tell what is known of it beforehand."
     fieldsets = (
         (None, {"fields": (("kind", "name"),)}),
         ("Known of a domain", {"fields": _OF_DOMAIN}),

@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=list,
-                        help_text="Of a domain: those its mail is signed with, such as “s2026”, or “s1@esp.example” where d= is another.",
+                        help_text="Of a domain: those its mail is signed with, such as “s2026”; “s1@esp.example” where d= is another.",
                         validators=[reputation.models.audit_report.valid_selectors],
                         verbose_name="DKIM selectors",
                     ),

@@ -68,7 +68,7 @@ class AuditTarget(models.Model):
         default=list,
         blank=True,
         validators=[valid_selectors],
-        help_text="Of a domain: those its mail is signed with, such as “s2026”, or “s1@esp.example” where d= is another.",
+        help_text="Of a domain: those its mail is signed with, such as “s2026”; “s1@esp.example” where d= is another.",
     )
     envelope_domain = models.CharField(
         max_length=253,

@@ -77,7 +77,7 @@ def link_to(name: str, text: object, *args: object, query: Mapping[str, object] 
 def as_list(lines: Sequence[object]) -> SafeString:
     """Lines under each other; a dash where there are none."""
     if not lines:
-        return format_html("–")
+        return SafeString("–")
     items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
     return format_html('<ul class="gs-list">{}</ul>', items)
 
