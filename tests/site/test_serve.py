@@ -149,7 +149,10 @@ def test_kill_9_of_serve_leaves_no_orphan_and_the_next_start_serves(serve, folde
     following = serve(port=free_port()).wait_until_welcome()
     assert following.request("GET", "/healthz")[0] == 200
     assert following.stop() == 0, following.output
-    until(lambda: nothing_runs(folder), within=40, what="the end of the orphans")
+    try:
+        until(lambda: nothing_runs(folder), within=40, what="the end of the orphans")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {processes_of(folder)}") from None
 
 
 @pytest.mark.one_database

@@ -74,9 +74,9 @@ class Command(BaseCommand):
         for rank, name in enumerate(PROCESSES):
             if self.supervisor.must_stop:
                 return True
-            # A worker whose broker dies with us would wait for it for ever, whatever it is asked. Its pool ends too,
-            # and the database rolls back what it had not committed.
-            orphaned = SIGKILL if name == "worker" else SIGTERM
+            # A worker or beat whose broker dies with us may wait for it for ever, whatever it is asked. The worker's pool
+            # ends too, and the database rolls back what it had not committed; beat has nothing to finish.
+            orphaned = SIGKILL if name in ("worker", "beat") else SIGTERM
             # "exec" is for the shells of honcho and its like, so that signals reach the program; we use no shell.
             command = shlex.split(commands[name].removeprefix("exec "))
             self.supervisor.start(Program(name, command, rank, STOP_WITHIN[name], orphaned))
