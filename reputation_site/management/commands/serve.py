@@ -74,8 +74,8 @@ class Command(BaseCommand):
         for rank, name in enumerate(PROCESSES):
             if self.supervisor.must_stop:
                 return True
-            # A worker or beat whose broker dies with us may wait for it for ever, whatever it is asked. The worker's pool
-            # ends too, and the database rolls back what it had not committed; beat has nothing to finish.
+            # A worker or beat whose broker dies with us may wait for it for ever, whatever it is asked. The worker's
+            # pool ends too, and the database rolls back what it had not committed; beat has nothing to finish.
             orphaned = SIGKILL if name in ("worker", "beat") else SIGTERM
             # "exec" is for the shells of honcho and its like, so that signals reach the program; we use no shell.
             command = shlex.split(commands[name].removeprefix("exec "))
