@@ -7,6 +7,7 @@ counted elsewhere, so a Redis that came back empty goes on from what the databas
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 # How long a row is kept after its window: for the midnight rule of the warm-ups, and for a look.
 KEPT = timedelta(days=7)
-# A budget in Redis outlives its window, so that a clock that is behind finds it.
+# A budget in Redis outlives its window and lives at least this long, so that a clock that is behind finds it.
 GRACE = timedelta(hours=1)
 _AT_ONCE = 500
 _MOST_REMEMBERED = 100_000
@@ -170,7 +171,7 @@ def _take_one(spend: Spend, levels: dict[str, int]) -> Short | None:
     return None
 
 
-# KEYS: the caps of all asks. ARGV: limit, counted and expiry (ms) of each; then of each ask its recipients, how many
+# KEYS: the caps of all asks. ARGV: limit, counted and time to live (ms) of each; then of each ask its recipients, how many
 # caps it has, and their numbers. All or nothing for each ask; the asks in order, because a script runs alone.
 # Answers two numbers for each ask: {number of the cap that is short (from 1), what is spent of it}, or {0, 0}.
 _TAKE = """
@@ -197,7 +198,7 @@ while ARGV[at] do
   at = at + 2 + caps
 end
 for i in pairs(changed) do
-  redis.call('SET', KEYS[i], string.format('%d', level[i]), 'PXAT', ARGV[3 * i])
+  redis.call('SET', KEYS[i], string.format('%d', level[i]), 'PX', ARGV[3 * i])
 end
 return answers
 """
@@ -224,8 +225,11 @@ class RedisStore:
                 limits[cap.key] = min(limits[cap.key], cap.limit)
                 counted[cap.key] = max(counted[cap.key], cap.counted)
         wanted: list[Any] = []
+        now = time.time()
         for key, cap in caps.items():
-            wanted += [limits[key], counted[key], int((cap.ends + GRACE).timestamp() * 1000)]
+            # A time to live and not a moment: a Redis whose clock is ahead would drop the count at once.
+            lasts = max(cap.ends.timestamp() - now, 0) + GRACE.total_seconds()
+            wanted += [limits[key], counted[key], int(lasts * 1000)]
         for spend in spends:
             wanted += [spend.recipients, len(spend.caps), *[number[cap.key] for cap in spend.caps]]
         try:
