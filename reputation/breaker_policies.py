@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.forms.models import model_to_dict
 
 from reputation.domain import breaker_policy as domain
 from reputation.domain.policy import MajorProviders
-from reputation.models import BreakerPolicy, BreakerPolicyRevision, MajorProviderDomain, Pool, SendingIP
+from reputation.models import BreakerPolicy, MajorProviderDomain, Pool, SendingIP
+from reputation.revisions import as_text, change, keep, numbers_of
 from telemetry import mailbox_providers
 
-NUMBERS = tuple(field.name for field in BreakerPolicy._meta.fields if field.name not in ("id", "pool", "revision"))
+NUMBERS = numbers_of(BreakerPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,43 +57,12 @@ def change_breaker_policy(
     row: BreakerPolicy, values: dict[str, Any], *, user: User | None, reason: str
 ) -> BreakerPolicy:
     """Set the given numbers and keep what they were: who, when and why. Raises ValidationError naming the field."""
-    unknown = sorted(set(values) - set(NUMBERS))
-    if unknown:
-        raise ValidationError(dict.fromkeys(unknown, "There is no such number."))
-    with transaction.atomic():
-        locked = BreakerPolicy.objects.select_for_update().get(pk=row.pk)
-        before = _values(locked)
-        for name, value in values.items():
-            setattr(locked, name, value)
-        locked.full_clean()
-        try:
-            as_domain(locked)
-        except ValueError as error:
-            raise ValidationError(f"{str(error).capitalize()}.") from None
-        if _values(locked) == before and locked.revision > 0:
-            return locked
-        locked.revision += 1
-        locked.save()
-        _keep_revision(locked, user, reason)
-    return locked
+    return change(row, values, stored=as_text, check=as_domain, user=user, reason=reason)
 
 
 def ensure_defaults() -> None:
     """Give the default pool a breaker policy where it has none; runs after every migration."""
     pool = Pool.objects.filter(is_default=True, breaker_policy=None).first()
     if pool is not None:
-        _keep_revision(BreakerPolicy.objects.create(pool=pool), None, "the defaults of the product")
-
-
-def _values(row: BreakerPolicy) -> dict[str, str]:
-    # 0.1 and the stored 0.100000 are the same number.
-    values = model_to_dict(row, fields=NUMBERS)
-    return {
-        name: f"{value.normalize():f}" if isinstance(value, Decimal) else str(value) for name, value in values.items()
-    }
-
-
-def _keep_revision(row: BreakerPolicy, user: User | None, reason: str) -> None:
-    BreakerPolicyRevision.objects.create(
-        policy=row, revision=row.revision, values=_values(row), reason=reason, changed_by=user
-    )
+        row = BreakerPolicy.objects.create(pool=pool)
+        keep(row, as_text(row), None, "the defaults of the product")

@@ -171,8 +171,8 @@ def _take_one(spend: Spend, levels: dict[str, int]) -> Short | None:
     return None
 
 
-# KEYS: the caps of all asks. ARGV: limit, counted and time to live (ms) of each; then of each ask its recipients, how many
-# caps it has, and their numbers. All or nothing for each ask; the asks in order, because a script runs alone.
+# KEYS: the caps of all asks. ARGV: limit, counted and time to live (ms) of each; then of each ask its recipients, how
+# many caps it has, and their numbers. All or nothing for each ask; the asks in order, because a script runs alone.
 # Answers two numbers for each ask: {number of the cap that is short (from 1), what is spent of it}, or {0, 0}.
 _TAKE = """
 local level, changed, answers = {}, {}, {}

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.forms.models import model_to_dict
 
 from reputation.domain import policy as domain
-from reputation.models import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
+from reputation.models import CodeTier, MajorProviderDomain, Policy, Pool, SendingIP, TierMinimum
+from reputation.revisions import as_text, change, keep, numbers_of
 from telemetry import mailbox_providers
 
-NUMBERS = tuple(field.name for field in Policy._meta.fields if field.name not in ("id", "pool", "revision"))
+NUMBERS = numbers_of(Policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +64,20 @@ def as_domain(row: Policy) -> domain.Policy:
 
 def change_policy(row: Policy, values: dict[str, Any], *, user: User | None, reason: str) -> Policy:
     """Set the given thresholds and keep what they were: who, when and why. Raises ValidationError naming the field."""
-    unknown = sorted(set(values) - set(NUMBERS))
-    if unknown:
-        raise ValidationError(dict.fromkeys(unknown, "There is no such threshold."))
-    with transaction.atomic():
-        locked = Policy.objects.select_for_update().get(pk=row.pk)
-        before = _values(locked)
-        for name, value in values.items():
-            setattr(locked, name, value)
-        locked.full_clean()
-        if locked.window % timedelta(minutes=1):
-            raise ValidationError({"window": "Use whole minutes."})
-        if _values(locked) == before:
-            return locked
-        locked.revision += 1
-        locked.save()
-        _keep_revision(locked, user, reason)
-    return locked
+    return change(row, values, stored=as_text, check=_check, user=user, reason=reason)
+
+
+def _check(row: Policy) -> None:
+    if row.window % timedelta(minutes=1):
+        raise ValidationError({"window": "Use whole minutes."})
 
 
 def ensure_defaults() -> None:
     """Make the default pool, tiers and major providers where there are none yet; runs after every migration."""
     if not Pool.objects.exists():
         pool = Pool.objects.create(name="default", description="IPs that are in no other pool.", is_default=True)
-        _keep_revision(Policy.objects.create(pool=pool), None, "the defaults of the product")
+        row = Policy.objects.create(pool=pool)
+        keep(row, as_text(row), None, "the defaults of the product")
     tiers, majors = domain.CodeTiers(), domain.MajorProviders()
     if not CodeTier.objects.exists():
         CodeTier.objects.bulk_create(CodeTier(code=code, tier=tier.value) for code, tier in tiers.tier_of.items())
@@ -101,21 +89,3 @@ def ensure_defaults() -> None:
         MajorProviderDomain.objects.bulk_create(
             MajorProviderDomain(domain=name, provider=provider) for name, provider in majors.provider_of.items()
         )
-
-
-def _values(row: Policy) -> dict[str, str]:
-    # 0.1 and the stored 0.100000 are the same number.
-    values = model_to_dict(row, fields=NUMBERS)
-    return {
-        name: f"{value.normalize():f}" if isinstance(value, Decimal) else str(value) for name, value in values.items()
-    }
-
-
-def _keep_revision(row: Policy, user: User | None, reason: str) -> None:
-    PolicyRevision.objects.create(
-        policy=row,
-        revision=row.revision,
-        values=_values(row),
-        reason=reason,
-        changed_by=user,
-    )

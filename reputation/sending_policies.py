@@ -6,14 +6,13 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.forms.models import model_to_dict
 
 from reputation.domain import sending_policy as domain
 from reputation.domain.sending_policy import DEFAULT_CAPS, ProviderCap
-from reputation.models import Pool, ProviderLimit, SendingPolicy, SendingPolicyRevision
+from reputation.models import Pool, ProviderLimit, SendingPolicy
+from reputation.revisions import as_text, change, numbers_of
 
-NUMBERS = tuple(field.name for field in SendingPolicy._meta.fields if field.name not in ("id", "pool", "revision"))
+NUMBERS = numbers_of(SendingPolicy)
 CAPS = "provider_limits"
 
 
@@ -39,23 +38,12 @@ def change_sending_policy(
     `provider_limits`, where given, is the whole new list: {"provider", "per_hour", "per_day"} each.
     """
     caps = values.pop(CAPS, None) if CAPS in values else None
-    unknown = sorted(set(values) - set(NUMBERS))
-    if unknown:
-        raise ValidationError(dict.fromkeys(unknown, "There is no such value."))
-    with transaction.atomic():
-        locked = SendingPolicy.objects.select_for_update().get(pk=row.pk)
-        before = _values(locked)
-        for name, value in values.items():
-            setattr(locked, name, value)
-        locked.full_clean()
+
+    def check(locked: SendingPolicy) -> None:
         if caps is not None:
             _replace_caps(locked, caps)
-        if _values(locked) == before and locked.revision > 0:
-            return locked
-        locked.revision += 1
-        locked.save()
-        _keep_revision(locked, user, reason)
-    return locked
+
+    return change(row, values, stored=_stored, check=check, user=user, reason=reason)
 
 
 def _replace_caps(row: SendingPolicy, caps: list[dict[str, Any]]) -> None:
@@ -96,12 +84,6 @@ def new_policy(pool: Pool) -> SendingPolicy:
     return row
 
 
-def _values(row: SendingPolicy) -> dict[str, Any]:
+def _stored(row: SendingPolicy) -> dict[str, Any]:
     caps = {cap.provider or "other": [cap.per_hour, cap.per_day] for cap in row.provider_limits.order_by("provider")}
-    return {name: str(value) for name, value in model_to_dict(row, fields=NUMBERS).items()} | {CAPS: caps}
-
-
-def _keep_revision(row: SendingPolicy, user: User | None, reason: str) -> None:
-    SendingPolicyRevision.objects.create(
-        policy=row, revision=row.revision, values=_values(row), reason=reason, changed_by=user
-    )
+    return as_text(row) | {CAPS: caps}

@@ -7,17 +7,16 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
-from django.db import transaction
 
 from reputation.domain import warmup_policy as domain
 from reputation.domain.breaker_policy import Kind
-from reputation.models import Pool, SendingIP, WarmupPolicy, WarmupPolicyRevision, WarmupTemplate
+from reputation.models import Pool, SendingIP, WarmupPolicy, WarmupTemplate
 from reputation.models.warmup import DEFAULT_TEMPLATE
+from reputation.revisions import as_text, change, numbers_of
 from reputation.warmup_templates import ensure_templates
 
 _PLACES = Decimal("0.000001")
-NUMBERS = tuple(field.name for field in WarmupPolicy._meta.fields if field.name not in ("id", "pool", "revision"))
+NUMBERS = numbers_of(WarmupPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +54,7 @@ def as_domain(row: WarmupPolicy) -> domain.WarmupPolicy:
 
 def change_warmup_policy(row: WarmupPolicy, values: dict[str, Any], *, user: User | None, reason: str) -> WarmupPolicy:
     """Set the given numbers and keep what they were: who, when and why. Raises ValidationError naming the field."""
-    unknown = sorted(set(values) - set(NUMBERS))
-    if unknown:
-        raise ValidationError(dict.fromkeys(unknown, "There is no such number."))
-    with transaction.atomic():
-        locked = WarmupPolicy.objects.select_for_update().get(pk=row.pk)
-        before = _values(locked)
-        for name, value in values.items():
-            setattr(locked, name, value)
-        locked.full_clean()
-        # As it is read back: equal numbers are no change, however they were written.
-        locked.advance_share = locked.advance_share.quantize(_PLACES)
-        try:
-            as_domain(locked)
-        except ValueError as error:
-            raise ValidationError(f"{str(error).capitalize()}.") from None
-        if _values(locked) == before and locked.revision > 0:
-            return locked
-        locked.revision += 1
-        locked.save()
-        _keep_revision(locked, user, reason)
-    return locked
+    return change(row, values, stored=_stored, check=as_domain, user=user, reason=reason)
 
 
 def new_policy(pool: Pool) -> WarmupPolicy:
@@ -92,11 +71,6 @@ def ensure_defaults() -> None:
         change_warmup_policy(new_policy(pool), {}, user=None, reason="the defaults of the product")
 
 
-def _values(row: WarmupPolicy) -> dict[str, str]:
-    return {name: str(getattr(row, name)) for name in NUMBERS}
-
-
-def _keep_revision(row: WarmupPolicy, user: User | None, reason: str) -> None:
-    WarmupPolicyRevision.objects.create(
-        policy=row, revision=row.revision, values=_values(row), reason=reason, changed_by=user
-    )
+def _stored(row: WarmupPolicy) -> dict[str, str]:
+    # A template's name says more than its id.
+    return as_text(row) | {"ip_template": str(row.ip_template), "domain_template": str(row.domain_template)}

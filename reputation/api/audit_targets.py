@@ -12,12 +12,12 @@ from rest_framework.response import Response
 
 from reputation.api.audits import WRITE, AuditKindField
 from reputation.models import AuditTarget
-from telemetry.api.common import ApiView, Query, documented, equal, page_of, query_of, refuse_unknown
+from telemetry.api.common import ApiView, Query, RowBody, documented, equal, page_of, query_of
 from telemetry.errors import Conflict
 from telemetry.pagination import Pages
 
 
-class AuditTargetSerializer(serializers.ModelSerializer[AuditTarget]):
+class AuditTargetSerializer(RowBody[AuditTarget]):
     """A sender that is audited, what is known of it, and how its last audit ended."""
 
     kind = AuditKindField()
@@ -46,11 +46,6 @@ class AuditTargetSerializer(serializers.ModelSerializer[AuditTarget]):
         ]
         read_only_fields = ["due_at", "audited_at", "by_causes_at", "score", "problems"]
         validators: list[Any] = []  # a second row is refused by the database, as 409
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The model says what belongs to which kind; who a row is about never changes."""

@@ -20,12 +20,12 @@ from reputation.models.blocklist_shape import valid_key
 from telemetry.api.common import (
     ApiView,
     Query,
+    RowBody,
     documented,
     equal,
     page_of,
     person,
     query_of,
-    refuse_unknown,
 )
 from telemetry.api.words import NamedChoiceField
 from telemetry.errors import Conflict
@@ -70,7 +70,7 @@ class CanarySerializer(serializers.ModelSerializer[BlocklistCanary]):
         return f"ipv{row.family}" if row.family else "domain"
 
 
-class BlocklistSerializer(serializers.ModelSerializer[Blocklist]):
+class BlocklistSerializer(RowBody[Blocklist]):
     """A list. Its key can be set and cleared but never read."""
 
     kind = BlocklistKindField(required=False)
@@ -101,11 +101,6 @@ class BlocklistSerializer(serializers.ModelSerializer[Blocklist]):
     def get_has_key(self, row: Blocklist) -> bool:
         """Whether a key is set; the key itself stays sealed."""
         return bool(row.key_sealed)
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
     def create(self, validated_data: dict[str, Any]) -> Blocklist:
         """Make the list."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,7 +9,7 @@ from rest_framework.response import Response
 
 from reputation.breaker_policies import NUMBERS, change_breaker_policy
 from reputation.models import BreakerPolicy, BreakerPolicyRevision
-from telemetry.api.common import ApiView, body_of, documented, page_of, person, refuse_unknown
+from telemetry.api.common import ApiView, RowBody, body_of, documented, page_of, person
 from telemetry.pagination import Pages
 
 
@@ -26,7 +24,7 @@ class BreakerPolicySerializer(serializers.ModelSerializer[BreakerPolicy]):
         fields = ["id", "pool", "is_default", "revision", *NUMBERS]
 
 
-class BreakerPolicyChangeSerializer(serializers.ModelSerializer[BreakerPolicy]):
+class BreakerPolicyChangeSerializer(RowBody[BreakerPolicy]):
     """New numbers, and why."""
 
     reason = serializers.CharField(max_length=500, required=True)
@@ -35,11 +33,6 @@ class BreakerPolicyChangeSerializer(serializers.ModelSerializer[BreakerPolicy]):
         model = BreakerPolicy
         fields = ["reason", *NUMBERS]
         extra_kwargs = {name: {"required": False} for name in NUMBERS}
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class BreakerPolicyRevisionSerializer(serializers.ModelSerializer[BreakerPolicyRevision]):

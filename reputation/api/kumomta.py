@@ -19,12 +19,12 @@ from telemetry.api.common import (
     ApiView,
     NewestFirst,
     PeriodQuery,
+    RowBody,
     between,
     documented,
     equal,
     page_of,
     query_of,
-    refuse_unknown,
 )
 from telemetry.api.words import NamedChoiceField
 from telemetry.domain.vocab import SourceKind
@@ -49,7 +49,7 @@ class KumoActField(NamedChoiceField):
     words = [act.value for act in Act]
 
 
-class KumoServerSerializer(serializers.ModelSerializer[KumoServer]):
+class KumoServerSerializer(RowBody[KumoServer]):
     """A KumoMTA. Its login can be set and cleared but never read."""
 
     named_by = KumoNamedByField(required=False, allow_blank=True)
@@ -87,11 +87,6 @@ class KumoServerSerializer(serializers.ModelSerializer[KumoServer]):
     def get_has_login(self, server: KumoServer) -> bool:
         """Whether a login is set; the login itself stays sealed."""
         return bool(server.login_sealed)
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
     def validate_login(self, value: str) -> str:
         """A name and a password."""

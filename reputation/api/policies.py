@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,7 +9,7 @@ from rest_framework.response import Response
 
 from reputation.models import Policy, PolicyRevision
 from reputation.policies import NUMBERS, change_policy
-from telemetry.api.common import ApiView, body_of, documented, page_of, person, refuse_unknown
+from telemetry.api.common import ApiView, RowBody, body_of, documented, page_of, person
 from telemetry.pagination import Pages
 
 
@@ -26,7 +24,7 @@ class PolicySerializer(serializers.ModelSerializer[Policy]):
         fields = ["id", "pool", "is_default", "revision", *NUMBERS]
 
 
-class PolicyChangeSerializer(serializers.ModelSerializer[Policy]):
+class PolicyChangeSerializer(RowBody[Policy]):
     """New thresholds, and why."""
 
     reason = serializers.CharField(max_length=500, required=True)
@@ -35,11 +33,6 @@ class PolicyChangeSerializer(serializers.ModelSerializer[Policy]):
         model = Policy
         fields = ["reason", *NUMBERS]
         extra_kwargs = {name: {"required": False} for name in NUMBERS}
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class RevisionSerializer(serializers.ModelSerializer[PolicyRevision]):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.models import Q
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
@@ -16,6 +14,7 @@ from reputation.pool_acts import NUMBERS, change_sending_ip
 from telemetry.api.common import (
     ApiView,
     Query,
+    RowBody,
     body_of,
     documented,
     equal,
@@ -23,7 +22,6 @@ from telemetry.api.common import (
     page_of,
     person,
     query_of,
-    refuse_unknown,
 )
 from telemetry.domain.vocab import UNKNOWN_IP
 from telemetry.pagination import Pages
@@ -39,7 +37,7 @@ class SendingIpSerializer(serializers.ModelSerializer[SendingIP]):
         fields = ["ip", "label", "pool", "weight", "is_backup", "transport", "first_seen_at"]
 
 
-class SendingIpChangeSerializer(serializers.ModelSerializer[SendingIP]):
+class SendingIpChangeSerializer(RowBody[SendingIP]):
     """New values, and why."""
 
     pool = PoolNameField(required=False, allow_null=True, help_text="A pool's name; null: the default pool.")
@@ -49,11 +47,6 @@ class SendingIpChangeSerializer(serializers.ModelSerializer[SendingIP]):
         model = SendingIP
         fields = ["reason", *NUMBERS]
         extra_kwargs = {name: {"required": False} for name in NUMBERS}
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class SendingIpQuery(Query):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample
@@ -16,7 +14,7 @@ from reputation.domain.sending_policy import OnFailure
 from reputation.models import ProviderLimit, SendingPolicy, SendingPolicyRevision
 from reputation.sending_policies import NUMBERS, change_sending_policy
 from telemetry import mailbox_providers
-from telemetry.api.common import ApiView, body_of, documented, page_of, person, refuse_unknown
+from telemetry.api.common import ApiView, RowBody, body_of, documented, page_of, person
 from telemetry.api.words import NamedChoiceField
 from telemetry.pagination import Pages
 
@@ -30,7 +28,7 @@ class OnFailureField(NamedChoiceField):
     words = [word.value for word in OnFailure]
 
 
-class ProviderLimitSerializer(serializers.ModelSerializer[ProviderLimit]):
+class ProviderLimitSerializer(RowBody[ProviderLimit]):
     """Recipients at one mailbox provider; null: no such limit."""
 
     provider = serializers.CharField(
@@ -40,11 +38,6 @@ class ProviderLimitSerializer(serializers.ModelSerializer[ProviderLimit]):
     class Meta:
         model = ProviderLimit
         fields = ["provider", "per_hour", "per_day"]
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
     def validate_provider(self, value: str) -> str:
         """A limit of a provider that nobody knows would limit nothing."""
@@ -67,7 +60,7 @@ class SendingPolicySerializer(serializers.ModelSerializer[SendingPolicy]):
         fields = ["id", "pool", "is_default", "revision", *NUMBERS, "provider_limits"]
 
 
-class SendingPolicyChangeSerializer(serializers.ModelSerializer[SendingPolicy]):
+class SendingPolicyChangeSerializer(RowBody[SendingPolicy]):
     """New values, and why."""
 
     reason = serializers.CharField(max_length=500, required=True)
@@ -84,11 +77,6 @@ class SendingPolicyChangeSerializer(serializers.ModelSerializer[SendingPolicy]):
         model = SendingPolicy
         fields = ["reason", *NUMBERS, "provider_limits"]
         extra_kwargs = {name: {"required": False} for name in NUMBERS}
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class SendingPolicyRevisionSerializer(serializers.ModelSerializer[SendingPolicyRevision]):

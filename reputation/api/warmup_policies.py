@@ -15,7 +15,7 @@ from reputation.domain.warmup_policy import OnDetection
 from reputation.models import WarmupPolicy, WarmupPolicyRevision, WarmupTemplate
 from reputation.warmup_policies import NUMBERS, change_warmup_policy
 from reputation.warmup_templates import FIELDS, delete_template, save_template
-from telemetry.api.common import ApiView, body_of, documented, page_of, person, refuse_unknown
+from telemetry.api.common import ApiView, RowBody, body_of, documented, page_of, person
 from telemetry.api.words import NamedChoiceField
 from telemetry.errors import Conflict
 from telemetry.pagination import Pages
@@ -27,7 +27,7 @@ class SharesField(serializers.DictField):
     child = serializers.ListField(child=serializers.FloatField(min_value=0, max_value=100))
 
 
-class WarmupTemplateSerializer(serializers.ModelSerializer[WarmupTemplate]):
+class WarmupTemplateSerializer(RowBody[WarmupTemplate]):
     """A schedule to start warm-ups by: either `amounts`, or `provider_shares`."""
 
     unit = WarmupUnitField(required=False)
@@ -40,11 +40,6 @@ class WarmupTemplateSerializer(serializers.ModelSerializer[WarmupTemplate]):
         model = WarmupTemplate
         fields = ["id", *FIELDS, "days", "builtin"]
         read_only_fields = ["builtin"]
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class WarmupTemplateChangeSerializer(WarmupTemplateSerializer):
@@ -79,7 +74,7 @@ def _template_field() -> Any:
     return serializers.SlugRelatedField(slug_field="name", queryset=WarmupTemplate.objects.all(), required=False)
 
 
-class WarmupPolicyChangeSerializer(serializers.ModelSerializer[WarmupPolicy]):
+class WarmupPolicyChangeSerializer(RowBody[WarmupPolicy]):
     """New numbers, and why."""
 
     reason = serializers.CharField(max_length=500, required=True)
@@ -91,11 +86,6 @@ class WarmupPolicyChangeSerializer(serializers.ModelSerializer[WarmupPolicy]):
         model = WarmupPolicy
         fields = ["reason", *NUMBERS]
         extra_kwargs = {name: {"required": False} for name in NUMBERS}
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class WarmupPolicyRevisionSerializer(serializers.ModelSerializer[WarmupPolicyRevision]):

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from reputation.domain.breaker_policy import Scope, State, Trigger
 from reputation.models.policy import Pool, ratio_field
+from reputation.models.revision import Revision
 
 STATES = [(state.value, state.value.replace("_", "-")) for state in State]
 TRIGGERS = [(trigger.value, trigger.value.replace("_", " ")) for trigger in Trigger]
@@ -161,21 +162,12 @@ class BreakerPolicy(models.Model):
         return f"{self.pool} breakers (revision {self.revision})"
 
 
-class BreakerPolicyRevision(models.Model):
+class BreakerPolicyRevision(Revision):
     """A breaker policy as it was from some moment on, and who made it so."""
 
     policy = models.ForeignKey(BreakerPolicy, on_delete=models.CASCADE, related_name="revisions")
-    revision = models.PositiveIntegerField()
-    values = models.JSONField()
-    reason = models.CharField(max_length=500, blank=True)
-    changed_at = models.DateTimeField(default=timezone.now)
-    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
 
-    class Meta:
-        ordering = ["-changed_at", "-revision"]
+    class Meta(Revision.Meta):
         constraints = [
             models.UniqueConstraint(fields=["policy", "revision"], name="one_row_per_breaker_policy_revision")
         ]
-
-    def __str__(self) -> str:
-        return f"{self.policy_id} revision {self.revision}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
-from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from reputation.domain.policy import Tier
+from reputation.models.revision import Revision
 
 
 def ratio_field(default: str, help_text: str) -> models.DecimalField:  # type: ignore[type-arg]
@@ -82,22 +82,13 @@ class Policy(models.Model):
         return f"{self.pool} (revision {self.revision})"
 
 
-class PolicyRevision(models.Model):
+class PolicyRevision(Revision):
     """A policy as it was from some moment on, and who made it so."""
 
     policy = models.ForeignKey(Policy, on_delete=models.CASCADE, related_name="revisions")
-    revision = models.PositiveIntegerField()
-    values = models.JSONField()
-    reason = models.CharField(max_length=500, blank=True)
-    changed_at = models.DateTimeField(default=timezone.now)
-    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
 
-    class Meta:
-        ordering = ["-changed_at", "-revision"]
+    class Meta(Revision.Meta):
         constraints = [models.UniqueConstraint(fields=["policy", "revision"], name="one_row_per_policy_revision")]
-
-    def __str__(self) -> str:
-        return f"{self.policy_id} revision {self.revision}"
 
 
 class SendingIP(models.Model):

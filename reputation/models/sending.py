@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.utils import timezone
 
 from reputation.domain.sending_policy import Mode, OnFailure
 from reputation.models.policy import Pool
+from reputation.models.revision import Revision
 
 _ONE = MinValueValidator(1)
 MODES = [(mode.value, mode.value) for mode in Mode]
@@ -88,24 +87,15 @@ class ProviderLimit(models.Model):
         return f"{self.provider or 'other'}: {self.per_hour or 'any'} an hour, {self.per_day or 'any'} a day"
 
 
-class SendingPolicyRevision(models.Model):
+class SendingPolicyRevision(Revision):
     """A sending policy as it was from some moment on, and who made it so."""
 
     policy = models.ForeignKey(SendingPolicy, on_delete=models.CASCADE, related_name="revisions")
-    revision = models.PositiveIntegerField()
-    values = models.JSONField()
-    reason = models.CharField(max_length=500, blank=True)
-    changed_at = models.DateTimeField(default=timezone.now)
-    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
 
-    class Meta:
-        ordering = ["-changed_at", "-revision"]
+    class Meta(Revision.Meta):
         constraints = [
             models.UniqueConstraint(fields=["policy", "revision"], name="one_row_per_sending_policy_revision")
         ]
-
-    def __str__(self) -> str:
-        return f"{self.policy_id} revision {self.revision}"
 
 
 class PoolDomain(models.Model):

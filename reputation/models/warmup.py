@@ -15,6 +15,7 @@ from django.utils import timezone
 from reputation.domain.warmup import Schedule, Unit, from_shares, is_time_zone
 from reputation.domain.warmup_policy import Found, OnDetection, State, Step
 from reputation.models.policy import Pool, ratio_field
+from reputation.models.revision import Revision
 from reputation.models.standing import STATUSES
 
 KINDS = [("ip", "sending IP"), ("domain", "sending domain")]
@@ -270,22 +271,13 @@ class WarmupPolicy(models.Model):
                 raise ValidationError({name: "This template is in percent: it needs each sender's full volume."})
 
 
-class WarmupPolicyRevision(models.Model):
+class WarmupPolicyRevision(Revision):
     """A warm-up policy as it was from some moment on, and who made it so."""
 
     policy = models.ForeignKey(WarmupPolicy, on_delete=models.CASCADE, related_name="revisions")
-    revision = models.PositiveIntegerField()
-    values = models.JSONField()
-    reason = models.CharField(max_length=500, blank=True)
-    changed_at = models.DateTimeField(default=timezone.now)
-    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
 
-    class Meta:
+    class Meta(Revision.Meta):
         verbose_name = "warm-up policy revision"
-        ordering = ["-changed_at", "-revision"]
         constraints = [
             models.UniqueConstraint(fields=["policy", "revision"], name="one_row_per_warmup_policy_revision")
         ]
-
-    def __str__(self) -> str:
-        return f"{self.policy_id} revision {self.revision}"

@@ -92,6 +92,15 @@ class Body(serializers.Serializer[dict[str, Any]]):
         return checked
 
 
+class RowBody(serializers.ModelSerializer[M]):
+    """A row as it is written. A field that the endpoint does not know, or that cannot be written, is refused."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The checked fields."""
+        refuse_unknown(self, data)
+        return super().to_internal_value(data)
+
+
 def refuse_unknown(shape: serializers.Serializer[Any], data: Any) -> None:
     """Raise 400 naming each field that is not the endpoint's or cannot be written."""
     if isinstance(data, Mapping):

@@ -13,7 +13,7 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from telemetry.api.common import ApiView, Body, Query, body_of, documented, in_future, page_of, query_of, refuse_unknown
+from telemetry.api.common import ApiView, Body, Query, RowBody, body_of, documented, in_future, page_of, query_of
 from telemetry.domain.vocab import SourceKind
 from telemetry.errors import Conflict
 from telemetry.models import FollowedFile, Source, SourceToken
@@ -27,7 +27,7 @@ LONGEST_OVERLAP = timedelta(days=30)
 _ONCE = {"Cache-Control": "no-store"}
 
 
-class SourceSerializer(serializers.ModelSerializer[Source]):
+class SourceSerializer(RowBody[Source]):
     """A source. Its signing key and the login of its metrics page can be set and cleared but never read."""
 
     hmac_key = serializers.CharField(
@@ -78,11 +78,6 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
     def get_has_metrics_login(self, source: Source) -> bool:
         """Whether a login is set; the login itself stays sealed."""
         return bool(source.metrics_login_sealed)
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked fields; an unknown one is refused."""
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
     def validate_kind(self, value: str) -> str:
         """The self-test makes its own source."""
