@@ -63,7 +63,7 @@ class FormerAudit:
     """An audit before."""
 
     at: datetime
-    score: int
+    score: int | None
     problems: int
     why: str
 
@@ -73,7 +73,9 @@ class AuditNow:
     """The last audit of one sender."""
 
     at: datetime
-    score: int
+    score: int | None
+    """None: nothing could be checked."""
+    unchecked: int
     why: str
     asked_by: str
     diagnosis: DiagnosisNote | None
@@ -97,6 +99,7 @@ def audit_of(kind: str, name: str, *, now: datetime) -> AuditNow | None:
     return AuditNow(
         at=report.at,
         score=report.score,
+        unchecked=report.unchecked,
         why=report.get_why_display(),
         asked_by=report.asked_by,
         diagnosis=DiagnosisNote(told.title, told.says, tuple(map(FindingLine.of, told.evidence))) if told else None,

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter, RangeNumericFilter
 
 from reputation import audits
-from reputation.admin.labels import SCORE_COLOURS, score_label
+from reputation.admin.labels import SCORE_COLOURS, audit_score_label
 from reputation.domain.audit.findings import POINTS, TITLES, Finding, Result
 from reputation.models import AuditReport, AuditTarget
 from telemetry.admin.filters import ExactFilter, TimeFilter
@@ -69,7 +69,12 @@ class AuditTargetAdmin(StandardAdmin):
     @column("score", order="score", words=SCORE_COLOURS)
     def score_shown(self, row: AuditTarget) -> tuple[str, str]:
         """The number and a word."""
-        return score_label(row.score)
+        return self.score_of(row)
+
+    @staticmethod
+    def score_of(row: AuditTarget) -> tuple[str, str]:
+        """The colour word and the text of the last audit's score."""
+        return audit_score_label(row.score, audited=row.audited_at is not None)
 
     @column("told")
     def told(self, row: AuditTarget) -> str:
@@ -102,7 +107,10 @@ class AuditTargetAdmin(StandardAdmin):
             except audits.BusyError:
                 messages.error(request, f"{target} is being audited right now.")
                 return redirect(back)
-            messages.success(request, f"{target} was audited: {report.score} of 100, {report.problems} problems.")
+            if report.score is None:
+                messages.warning(request, f"{target}: nothing could be checked. Does DNS answer?")
+            else:
+                messages.success(request, f"{target} was audited: {report.score} of 100, {report.problems} problems.")
             return redirect("admin:reputation_auditreport_change", report.pk)
         context = {
             **self.admin_site.each_context(request),
@@ -110,7 +118,7 @@ class AuditTargetAdmin(StandardAdmin):
             "title": "Audit now",
             "text": "Its records are looked up in DNS; where the probe is on, its MX hosts are asked. No mail is sent.",
             "headers": ("sender", "last audited", "score"),
-            "rows": [(target.name, target.audited_at or "never", score_label(target.score)[1])],
+            "rows": [(target.name, target.audited_at or "never", self.score_of(target)[1])],
             "verb": "Audit now",
             "back": back,
         }
@@ -141,7 +149,7 @@ class AuditReportAdmin(HugeTableAdmin):
     @column("score", words=SCORE_COLOURS)
     def score_shown(self, row: AuditReport) -> tuple[str, str]:
         """The number and a word."""
-        return score_label(row.score)
+        return audit_score_label(row.score, audited=True)
 
     @column("why it ran")
     def why_words(self, row: AuditReport) -> str:

@@ -39,6 +39,11 @@ def score_label(score: int | None) -> tuple[str, str]:
     return word, f"{score} {word}"
 
 
+def audit_score_label(score: int | None, *, audited: bool) -> tuple[str, str]:
+    """The same of an audit, which may have found nobody to ask."""
+    return ("", "nothing could be checked") if audited and score is None else score_label(score)
+
+
 def look_further(ip: str) -> SafeString:
     """Links from an IP to everything else that is known of it."""
     places = (

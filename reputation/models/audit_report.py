@@ -126,7 +126,9 @@ class AuditReport(models.Model):
     kind = models.CharField(max_length=6, choices=KINDS)
     subject = models.CharField(max_length=255, help_text="The IP or domain.")
     at = models.DateTimeField(default=timezone.now, db_index=True)
-    score = models.PositiveSmallIntegerField(help_text="0 to 100; what could not be checked takes nothing off.")
+    score = models.PositiveSmallIntegerField(
+        null=True, help_text="0 to 100; what could not be checked takes nothing off. Empty: nothing could be checked."
+    )
     findings = models.JSONField(default=list)
     problems = models.PositiveSmallIntegerField(default=0)
     unchecked = models.PositiveSmallIntegerField(default=0, help_text="What nobody could tell.")
@@ -145,7 +147,7 @@ class AuditReport(models.Model):
         indexes = [models.Index(fields=["kind", "subject", "at"], name="audit_report_by_sender")]
 
     def __str__(self) -> str:
-        return f"{self.subject} {self.at:%Y-%m-%d %H:%M}: {self.score}"
+        return f"{self.subject} {self.at:%Y-%m-%d %H:%M}: {'–' if self.score is None else self.score}"
 
     @property
     def found(self) -> list[Finding]:

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from dashboard.pages.audits import HISTORY_SHOWN, audit_of
-from reputation.domain.audit.findings import Check, Finding, Result
+from reputation.domain.audit.findings import Check, Finding, Result, unchecked
 from reputation.models import AuditReport
 from reputation.scores import score_senders
 from reputation.standing import score_ips
@@ -66,7 +66,7 @@ def _refused(source: Source, make_event: Callable[..., Event]) -> None:
     score_senders(now=now)
 
 
-def report(kind: str, subject: str, *findings: Finding, score: int = 80, **fields: Any) -> None:
+def report(kind: str, subject: str, *findings: Finding, score: int | None = 80, **fields: Any) -> None:
     AuditReport.objects.filter(kind=kind, subject=subject).update(is_latest=False)
     problems = sum(finding.result is Result.PROBLEM for finding in findings)
     stored = [finding.as_json() for finding in findings]
@@ -99,6 +99,16 @@ def test_without_a_problem_there_is_no_diagnosis(page: Callable[[str], str]) -> 
     shown = page(f"/domains/{BAD}/")
     assert "Nothing is wrong with what could be checked." in shown
     assert "DNS, not reputation" not in shown
+
+
+def test_an_audit_that_could_check_nothing_has_no_score_to_show(page: Callable[[str], str]) -> None:
+    report("domain", BAD, unchecked(Check.SPF, BAD, "timeout"), score=None, unchecked=1)
+    shown = page(f"/domains/{BAD}/")
+    assert "Nothing could be checked" in shown
+    assert "of 100 " not in shown.split('id="gs-audit-title"')[-1].split("</section>")[0]
+    assert "Could not be checked: timeout." in shown
+    report("domain", BAD, SOUND, unchecked(Check.SPF, BAD, "timeout"), score=100, unchecked=1)
+    assert "<b>100</b> of 100, 1 check could not be made" in page(f"/domains/{BAD}/")
 
 
 def test_the_scores_before_are_listed_at_a_fixed_cost() -> None:

@@ -115,9 +115,15 @@ class Finding:
         )
 
 
-def score(findings: Iterable[Finding]) -> int:
-    """100 minus the points of each check with a problem, 0 to 100. Several problems of one check count once."""
-    failed = {finding.check for finding in findings if finding.result is Result.PROBLEM}
+def score(findings: Iterable[Finding]) -> int | None:
+    """100 minus the points of each check with a problem, 0 to 100. Several problems of one check count once.
+
+    None where nothing that has points could be checked: a resolver that is away must not look like good records.
+    """
+    told = [finding for finding in findings if finding.check in POINTS and finding.result is not Result.UNCHECKED]
+    if not told:
+        return None
+    failed = {finding.check for finding in told if finding.result is Result.PROBLEM}
     return max(0, 100 - sum(POINTS.get(check, 0) for check in failed))
 
 
