@@ -115,6 +115,8 @@ class Load:
     """Sends requests over a fixed number of connections."""
 
     connection: type[Connection] = Connection
+    tick = TICK
+    """How long to sleep between looks at the clock, in seconds; 0 for a generator that has a core to itself."""
 
     def __init__(self, url: str, token: str, size: int, rate: float | None, connections: int) -> None:
         parts = urlsplit(url)
@@ -191,7 +193,7 @@ class Load:
                     self.idle.popleft().send(self.request(), due)
                 else:
                     self.waiting.append(due)
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(self.tick)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -31,6 +31,7 @@ class PolicyLoad(Load):
     """Asks as smtpd does, with all its attributes."""
 
     connection = PolicyConnection
+    tick = 0.0
 
     def request(self) -> bytes:
         """The next recipient of the next of fifty senders."""

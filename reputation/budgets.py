@@ -18,12 +18,11 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
-from django.db.models import F
-from django.db.models.functions import Greatest
 
 from reputation.domain.breaker_policy import Kind
 from reputation.domain.permit import Cap, Rule
 from reputation.models import Budget
+from reputation.sql import BUDGET_COLUMNS, Row, raise_budgets
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +113,7 @@ class DatabaseStore:
                     raise BudgetsAwayError("a budget vanished")
                 before = dict(levels)
                 found = [_take_one(spend, levels) for spend in spends]
-                changed = [_row(caps[key], level) for key, level in sorted(levels.items()) if level != before[key]]
-                _write(changed)
+                raise_budgets([_stored(caps[key], level) for key, level in levels.items() if level != before[key]])
         except DatabaseError as error:
             # A broken connection must not be kept; one that is fine is quickly made again.
             if not connection.in_atomic_block:
@@ -140,25 +138,12 @@ def _make_rows(caps: Iterable[Cap]) -> None:
     Budget.objects.bulk_create(rows, ignore_conflicts=True, batch_size=_AT_ONCE)
 
 
-def _write(rows: Sequence[Budget]) -> None:
-    """Set the levels of rows whose locks are held, by one statement."""
-    Budget.objects.bulk_create(
-        rows, update_conflicts=True, unique_fields=["key"], update_fields=["spent", "limit"], batch_size=_AT_ONCE
-    )
+def _row(cap: Cap) -> Budget:
+    return Budget(**dict(zip(BUDGET_COLUMNS, _stored(cap, 0), strict=True)))
 
 
-def _row(cap: Cap, level: int = 0) -> Budget:
-    return Budget(
-        key=cap.key,
-        rule=cap.rule,
-        kind=cap.kind,
-        sender=cap.sender,
-        provider=cap.provider,
-        starts_at=cap.starts,
-        ends_at=cap.ends,
-        limit=cap.limit,
-        spent=level,
-    )
+def _stored(cap: Cap, level: int) -> Row:
+    return (cap.key, cap.rule, cap.kind, cap.sender, cap.provider, cap.starts, cap.ends, cap.limit, level)
 
 
 def _take_one(spend: Spend, levels: dict[str, int]) -> Short | None:
@@ -246,7 +231,9 @@ class RedisStore:
         touched, self._touched = self._touched, {}
         try:
             values = self._client.mget([_PREFIX + key for key in touched]) if touched else []
-            write_levels({key: int(value) for key, value in zip(touched, values, strict=True) if value}, touched)
+            levels = zip(touched.values(), values, strict=True)
+            with transaction.atomic():
+                raise_budgets([_stored(cap, int(level)) for cap, level in levels if level])
         except redis.RedisError as error:
             self._touched = {**touched, **self._touched}
             raise BudgetsAwayError(type(error).__name__) from error
@@ -254,13 +241,6 @@ class RedisStore:
             self._touched = {**touched, **self._touched}
             raise
         return len(touched)
-
-
-def write_levels(levels: dict[str, int], caps: dict[str, Cap]) -> None:
-    """Raise stored budgets to these levels; none is lowered, so that several processes may write in any order."""
-    _make_rows(caps[key] for key in levels)
-    for key in sorted(levels):
-        Budget.objects.filter(pk=key).update(spent=Greatest(F("spent"), levels[key]), limit=caps[key].limit)
 
 
 def write_down(*, what: Store) -> int:

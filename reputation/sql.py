@@ -1,4 +1,5 @@
-"""The hand-written statements of this app: scores are written by the ten thousand, which the ORM takes seconds for."""
+"""The hand-written statements of this app: scores are written by the ten thousand, and budgets while mail servers wait
+for an answer of the same process; the ORM takes ten times as long, and cannot say "the larger of the two"."""
 
 from __future__ import annotations
 
@@ -7,7 +8,16 @@ from typing import Final
 
 from telemetry.sql.base import Row, insert_rows, on_postgres, postgres
 
-__all__ = ["HISTORY_COLUMNS", "SCORE_COLUMNS", "Row", "add_score_history", "more_memory", "write_scores"]
+__all__ = [
+    "BUDGET_COLUMNS",
+    "HISTORY_COLUMNS",
+    "SCORE_COLUMNS",
+    "Row",
+    "add_score_history",
+    "more_memory",
+    "raise_budgets",
+    "write_scores",
+]
 
 _SENDER: Final = {"kind": "text", "name": "text", "provider": "text"}
 SCORE_COLUMNS: Final = {
@@ -34,6 +44,17 @@ HISTORY_COLUMNS: Final = {
     "bounced": "bigint",
     "complained": "bigint",
     "computed_at": "timestamptz",
+}
+BUDGET_COLUMNS: Final = {
+    "key": "text",
+    "rule": "text",
+    "kind": "text",
+    "sender": "text",
+    "provider": "text",
+    "starts_at": "timestamptz",
+    "ends_at": "timestamptz",
+    "limit": "bigint",
+    "spent": "bigint",
 }
 _KEPT: Final = (*_SENDER, "first_seen_at", "history_at")
 
@@ -62,3 +83,15 @@ def write_scores(rows: Sequence[Row]) -> None:
 def add_score_history(rows: Sequence[Row]) -> None:
     """Insert rows of HISTORY_COLUMNS."""
     insert_rows("reputation_senderscorehistory", HISTORY_COLUMNS, rows)
+
+
+def raise_budgets(rows: Sequence[Row]) -> None:
+    """Insert budgets (BUDGET_COLUMNS), or raise stored ones to these levels; none is lowered.
+
+    Rows are taken in the order of their keys, so that two writers never wait for each other at once.
+    """
+    if not rows:
+        return
+    table, larger = "reputation_budget", "GREATEST" if on_postgres() else "MAX"
+    sets = f'"limit" = excluded."limit", spent = {larger}({table}.spent, excluded.spent)'
+    insert_rows(table, BUDGET_COLUMNS, sorted(rows), f"ON CONFLICT (key) DO UPDATE SET {sets}")
