@@ -28,6 +28,7 @@ TITLES = {
     "scale": "A scoring run and the poll with 500 sending IPs and 5,000 sending domains, median (longest) of five",
     "scoring": "One scoring run with the same 500 active IPs beside ever more stored events",
     "storage": "Bytes on disk by kind of row, and what a day's messages come to with the retention that is kept",
+    "pages": "The console's pages, 500 IPs and 5,000 domains with 30 days of counters; one web process",
     "stalwart": "Stalwart events read per second and core, beside json.loads() alone on the same bytes",
 }
 KINDS = ("sqlite", "postgres")

@@ -31,6 +31,7 @@ from django.utils import timezone  # noqa: E402
 from reputation import breakers, history, scores, standing  # noqa: E402
 from reputation.models import SenderScore  # noqa: E402
 from telemetry import sql  # noqa: E402
+from telemetry.counters import roll_up  # noqa: E402
 from telemetry.domain.cells import cell_key, floor_day, floor_hour, floor_minute  # noqa: E402
 from telemetry.models import RollupMark, SendingEvent, Source  # noqa: E402
 from telemetry.retention import ensure_policies  # noqa: E402
@@ -208,6 +209,7 @@ def main() -> None:
         last = [floor_minute(moment) - timedelta(minutes=number) for number in range(5)]
         mail = cells(in_window // 288, now, chance)
         add_cells(source, ((chance.choice(last), *cell) for _, *cell in mail), mark=last[-1] - timedelta(days=1))
+        roll_up(now=moment)
         return moment
 
     for target in (number // 10 if quick else number for number in STORED):

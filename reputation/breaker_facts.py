@@ -37,8 +37,9 @@ from telemetry.queries_order import (
 LOOK_BACK = timedelta(minutes=20)
 # Scores older than this say nothing of a sender's last 24 hours; they are computed every five minutes.
 SCORES_BELIEVED = timedelta(minutes=10)
-# Of the threshold: a rate below it cannot have crossed since, unless most of the volume left the window meanwhile.
-CALM_SHARE = Decimal("0.5")
+# Of the threshold: a rate below it cannot have crossed since the last scores, unless a third of the volume left the
+# window meanwhile; a breaker wants the whole confidence interval above the threshold.
+CALM_SHARE = Decimal("0.75")
 # Raw rows read for one sender and provider; more refusals in a row than this change no decision.
 ROWS_READ = 20
 _CAUSES = tuple(cause.value for cause in BLOCKING_CAUSES)
@@ -136,17 +137,22 @@ def calm_senders(
     restless = {
         pair[0]
         for pair, (bounced, complained) in [*lately.items(), *whole.items()]
-        if pair not in scores
+        # Of a sender without a current score nobody knows what it sent before.
+        if (pair not in scores and pair[0] not in current)
         # The newest failures may be in the scores already: counted twice they only make this more careful.
-        or _near(scores[pair] + Outcomes(bounced=bounced, complained=complained), policy_of(kind, pair[0]))
+        or _near(
+            scores.get(pair, Outcomes()) + Outcomes(bounced=bounced, complained=complained), policy_of(kind, pair[0])
+        )
     }
     return names - restless
 
 
 def _near(sums: Outcomes, policy: BreakerPolicy) -> bool:
-    if sums.bounced > policy.bounce_rate_above * CALM_SHARE * (sums.delivered + sums.bounced):
+    # No rate opens a breaker under the minimum volume: of fewer messages, so many failures are few.
+    least = policy.minimum_volume
+    if sums.bounced > policy.bounce_rate_above * CALM_SHARE * max(sums.delivered + sums.bounced, least):
         return True
-    complaints = sums.complained > policy.complaint_rate_above * CALM_SHARE * sums.delivered
+    complaints = sums.complained > policy.complaint_rate_above * CALM_SHARE * max(sums.delivered, least)
     return complaints and sums.complained >= policy.complaints_from
 
 

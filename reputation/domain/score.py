@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from typing import NamedTuple
 
 from reputation.domain.policy import percent
 from telemetry.domain.window import Outcomes
@@ -17,11 +18,30 @@ from telemetry.domain.window import Outcomes
 # 97.5th percentile of the normal distribution: two-sided intervals at 95 %.
 Z_95 = 1.96
 
+
+class _Step(NamedTuple):
+    """A threshold and the points of a rate above it. A run judges tens of thousands: nothing is worked out twice."""
+
+    above: Fraction
+    points: int
+    number: float
+    words: str
+
+    @classmethod
+    def of(cls, above: Fraction, points: int) -> _Step:
+        """The step with what is worked out of it."""
+        return cls(above, points, float(above), percent(above))
+
+    def is_below(self, rate: Rate) -> bool:
+        """Whether the rate lies above the threshold, exactly."""
+        return rate.numerator * self.above.denominator > self.above.numerator * rate.denominator
+
+
 # Points for a rate above the threshold; the first that holds counts.
-_BOUNCE_ABOVE = ((Fraction(10, 100), 30), (Fraction(5, 100), 15), (Fraction(2, 100), 5))
-_COMPLAINT_ABOVE = ((Fraction(10, 10_000), 40), (Fraction(5, 10_000), 20), (Fraction(1, 10_000), 10))
+_BOUNCE_ABOVE = tuple(_Step.of(Fraction(n, 100), points) for n, points in ((10, 30), (5, 15), (2, 5)))
+_COMPLAINT_ABOVE = tuple(_Step.of(Fraction(n, 10_000), points) for n, points in ((10, 40), (5, 20), (1, 10)))
 # Points for a delivery rate above the threshold; a rate above none of them costs _DELIVERY_WORST.
-_DELIVERY_ABOVE = ((Fraction(95, 100), 0), (Fraction(90, 100), 5), (Fraction(80, 100), 15))
+_DELIVERY_ABOVE = tuple(_Step.of(Fraction(n, 100), points) for n, points in ((95, 0), (90, 5), (80, 15)))
 _DELIVERY_WORST = 25
 
 # Below this many final outcomes the score is never called sure, however clear-cut: three bounces out of three are one
@@ -108,9 +128,9 @@ def score(outcomes: Outcomes) -> Score | None:
     penalties = tuple(
         penalty
         for penalty in (
-            _above("bounce rate", bounce.value, _BOUNCE_ABOVE),
-            _above("complaint rate", complaint.value, _COMPLAINT_ABOVE),
-            _delivery_penalty(delivery.value),
+            _above("bounce rate", bounce, _BOUNCE_ABOVE),
+            _above("complaint rate", complaint, _COMPLAINT_ABOVE),
+            _delivery_penalty(delivery),
         )
         if penalty is not None
     )
@@ -138,24 +158,26 @@ def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
     return lower, upper
 
 
-def _above(name: str, rate: Fraction | None, ladder: tuple[tuple[Fraction, int], ...]) -> Penalty | None:
-    if rate is None:
+def _above(name: str, rate: Rate, ladder: tuple[_Step, ...]) -> Penalty | None:
+    value = rate.value
+    if value is None:
         return None
-    for threshold, points in ladder:
-        if rate > threshold:
-            return Penalty(f"{name} above {percent(threshold)}", points, rate, threshold)
+    for step in ladder:
+        if step.is_below(rate):
+            return Penalty(f"{name} above {step.words}", step.points, value, step.above)
     return None
 
 
-def _delivery_penalty(rate: Fraction | None) -> Penalty | None:
-    if rate is None:
+def _delivery_penalty(rate: Rate) -> Penalty | None:
+    value = rate.value
+    if value is None:
         return None
     missed = Fraction(1)
-    for threshold, points in _DELIVERY_ABOVE:
-        if rate > threshold:
-            return _missed(rate, missed, points) if points else None
-        missed = threshold
-    return _missed(rate, missed, _DELIVERY_WORST)
+    for step in _DELIVERY_ABOVE:
+        if step.is_below(rate):
+            return _missed(value, missed, step.points) if step.points else None
+        missed = step.above
+    return _missed(value, missed, _DELIVERY_WORST)
 
 
 def _missed(rate: Fraction, threshold: Fraction, points: int) -> Penalty:
@@ -179,10 +201,9 @@ def _confidence(bounce: Rate, complaint: Rate) -> Confidence:
 
 
 def _outcome_points(bounce_rate: float) -> int:
-    delivery = _delivery_penalty(1 - Fraction(bounce_rate))
-    return _points(bounce_rate, _BOUNCE_ABOVE) + (delivery.points if delivery else 0)
+    delivery = next((step.points for step in _DELIVERY_ABOVE if 1 - bounce_rate > step.number), _DELIVERY_WORST)
+    return _points(bounce_rate, _BOUNCE_ABOVE) + delivery
 
 
-def _points(rate: float, ladder: tuple[tuple[Fraction, int], ...]) -> int:
-    penalty = _above("", Fraction(rate), ladder)
-    return penalty.points if penalty else 0
+def _points(rate: float, ladder: tuple[_Step, ...]) -> int:
+    return next((step.points for step in ladder if rate > step.number), 0)

@@ -197,6 +197,20 @@ def test_a_calm_sender_is_not_read_by_the_poll_and_yet_found_when_it_turns(
     assert set(states()) == {IP, DOMAIN, f"{IP} at other", f"{DOMAIN} at other"}
 
 
+def test_a_few_failures_of_a_small_sender_are_calm_until_they_reach_the_minimum(
+    traffic: Traffic, django_assert_max_num_queries: Any
+) -> None:
+    traffic.record(40, NOON - timedelta(minutes=30), recipient_domain="a.example")
+    score_senders(now=NOON)
+    # 4 of 44 are near 10 %, and yet far from 10 % of the 100 that a rate must have under it.
+    traffic.record(4, NOON, recipient_domain="a.example", **UNKNOWN_USER)
+    with django_assert_max_num_queries(10):
+        assert traffic.check(NOON) == 0
+    traffic.record(60, NOON, recipient_domain="a.example", **UNKNOWN_USER)
+    traffic.check(NOON)
+    assert set(states()) == {IP, DOMAIN, f"{IP} at other", f"{DOMAIN} at other"}
+
+
 def test_a_calm_sender_stays_calm_while_its_scores_by_provider_need_no_writing(
     traffic: Traffic, django_assert_max_num_queries: Any
 ) -> None:
