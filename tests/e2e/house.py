@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +38,36 @@ def until(condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
 
 
 @contextmanager
-def own_database(folder: Path) -> Iterator[str]:
-    """DATABASE_URL of a new database of the kind that the suite runs on."""
+def own_database(folder: Path, *, empty: bool = False) -> Iterator[str]:
+    """DATABASE_URL of a new database of the kind that the suite runs on; migrated, unless an empty one is wanted."""
     server = os.environ.get("TESTS_DATABASE_URL")
     if server is None:
-        yield f"sqlite:///{folder / 'house.sqlite3'}"
+        file = folder / "house.sqlite3"
+        if not empty:
+            shutil.copy(migrated(None), file)
+        yield f"sqlite:///{file}"
         return
     name = f"house_{secrets.token_hex(4)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else migrated(server)}")
     yield server.rsplit("/", 1)[0] + f"/{name}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@cache
+def migrated(server: str | None) -> str:
+    """A database that was migrated once and is copied from then on: its file, or its name on the server."""
+    folder = Path(tempfile.mkdtemp(prefix="gs-house-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    name = str(folder / "house.sqlite3") if server is None else f"migrated_{secrets.token_hex(4)}"
+    url = f"sqlite:///{name}"
+    if server is not None:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        url = server.rsplit("/", 1)[0] + f"/{name}"
+    House(folder, url, "").manage("migrate", "--verbosity=0")
+    return name
 
 
 class House:
@@ -140,7 +162,6 @@ def house(folder: Path) -> Iterator[House]:
     """A migrated house with its servers up and no process of ours started yet."""
     with own_database(folder) as database_url, valkey() as redis_url:
         made = House(folder, database_url, redis_url)
-        made.manage("migrate", "--verbosity=0")
         try:
             yield made
         finally:

@@ -86,7 +86,7 @@ def receipt(number: int) -> str:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """A database as it was before."""
-    with own_database(tmp_path) as url:
+    with own_database(tmp_path, empty=True) as url:
         found = Database(url, tmp_path)
         found.migrate("0007_last_delivery")
         yield found
