@@ -54,10 +54,26 @@ def log_file() -> Path:
 
 def answers() -> bool:
     """Whether a broker is alive at the socket."""
-    client = _client()
+    return _ping(_client())
+
+
+def is_there(*, within: float) -> bool:
+    """Whether the broker in use answers, embedded or not, in so many seconds. Of Sentinels nobody is asked."""
+    url = settings.REDIS_URL
+    if not url:
+        return answers()
+    if url.startswith("sentinel"):
+        return True
+    for scheme, ours in (("redis+socket://", "unix://"), ("rediss+socket://", "unix://")):
+        url = url.replace(scheme, ours, 1)
+    never_again = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+    return _ping(redis.Redis.from_url(url, socket_timeout=within, socket_connect_timeout=within, **never_again))
+
+
+def _ping(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
-    except (redis.ConnectionError, redis.TimeoutError):
+    except (redis.RedisError, OSError):
         return False
     finally:
         client.close()

@@ -1,10 +1,12 @@
 """Where every URL of the site begins."""
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
+from django.utils import timezone
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from reputation_site.readiness import troubles
 from telemetry.errors import no_such_endpoint
 
 
@@ -13,8 +15,17 @@ def live(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok\n", content_type="text/plain")
 
 
+def ready(request: HttpRequest) -> JsonResponse:
+    """Whether traffic should come here: 200 with what runs late, 503 where requests cannot be served."""
+    found = troubles(now=timezone.now())
+    word = "not ready" if any(trouble.stops for trouble in found) else "degraded" if found else "ready"
+    answer = {"status": word, "reasons": [{"what": trouble.what, "says": trouble.says} for trouble in found]}
+    return JsonResponse(answer, status=503 if word == "not ready" else 200, headers={"Cache-Control": "no-store"})
+
+
 urlpatterns = [
     path("healthz", live, name="live"),
+    path("readyz", ready, name="ready"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),

@@ -91,9 +91,14 @@ class House:
 
     def manage(self, *arguments: str) -> str:
         """Run a management command and return what it printed."""
-        command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            self.command(*arguments), env=self.environment, check=True, capture_output=True, text=True
+        )
         return done.stdout
+
+    def command(self, *arguments: str) -> list[str]:
+        """The words of a management command, to run in the house's environment."""
+        return [sys.executable, str(ROOT / "manage.py"), *arguments]
 
     def start(self, line: str, name: str = "", **extra: str) -> subprocess.Popen[bytes]:
         """Start one line of the Procfile."""
