@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 from typing import Any, Final
 
 from dashboard.fleet_queries import LastEvents, last_events
 from dashboard.pages.breakers import BreakerLine, state_word
+from dashboard.templatetags.standing import number, share
 from dashboard.words import StatusWord, plain
 from reputation.breaker_policies import breaker_book
 from reputation.domain.breaker_policy import State, Trigger
-from reputation.domain.policy import percent
 from reputation.models import Breaker, BreakerEvent
 
 STATES: Final = {State.OPEN.value: "open", State.HALF_OPEN.value: "half-open", State.CLOSED.value: "closed"}
@@ -59,8 +58,8 @@ class Measured:
             return cls()
         if event.trigger == Trigger.PROVIDER_BLOCK:
             return cls(f"{event.value:g} refusals in a row", f"{event.threshold:g} in a row")
-        share = percent(Fraction(event.value))
-        return cls(f"{share} of {event.volume:,}" if event.volume else share, percent(Fraction(event.threshold)))
+        of = f" of {number(event.volume)}" if event.volume else ""
+        return cls(share(event.value) + of, share(event.threshold))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ def _entry(row: Breaker, line: BreakerLine, events: LastEvents) -> BreakerEntry:
         trigger=row.get_trigger_display() if row.trigger else "",
         measured=Measured.of(_opening(row, events)),
         paused_at=row.paused_at,
-        reopen_at=row.reopen_at if row.state == State.OPEN else None,
+        reopen_at=row.reopen_at if row.state == State.OPEN and not row.held else None,
         pauses=row.pauses,
         step=row.step,
         who=events.last.triggered_by if events.last else "",

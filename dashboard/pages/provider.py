@@ -69,7 +69,6 @@ class ProviderPage:
     title: str
     kind: str
     """What it is: mailbox, gateway or forwarder; empty where the directory does not have it."""
-    note: str
     senders: tuple[Choice, ...]
     is_of_ips: bool
     causes: tuple[CauseLine, ...]
@@ -95,7 +94,6 @@ def provider_page(provider: str, *, kind: str, now: datetime) -> ProviderPage | 
         id=provider,
         title=provider_title(provider),
         kind=entry.kind if entry else "",
-        note=entry.note if entry else "",
         senders=choices(KINDS.items(), kind),
         is_of_ips=kind == "ip",
         causes=tuple(

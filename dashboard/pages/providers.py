@@ -56,13 +56,15 @@ class Level:
     """For sorting: higher is worse."""
 
 
+_WARNING, _BAD = percent(_RULES.warning_ratio_from), percent(_RULES.quarantine_a_ratio_above)
+_WORST = percent(_RULES.blacklisted_ratio_above)
 NOTHING = Level("none", "–", "no mail", 0)
 FEW = Level("few", "○", f"fewer than {_RULES.minimum_volume} sent: too few to judge", 1)
-HEALTHY = Level("healthy", "●", f"under {percent(_RULES.warning_ratio_from)}", 2)
-UNKNOWN = Level("unknown", "?", "volume unknown: no share", 3)
-WARNING = Level("warning", "▲", f"from {percent(_RULES.warning_ratio_from)}", 4)
-QUARANTINE = Level("quarantine", "■", f"above {percent(_RULES.quarantine_a_ratio_above)}", 5)
-BLACKLISTED = Level("blacklisted", "✖", f"above {percent(_RULES.blacklisted_ratio_above)}", 6)
+HEALTHY = Level("healthy", "●", f"under {_WARNING}", 2)
+UNKNOWN = Level("unknown", "?", "volume unknown: refused attempts, no share", 3)
+WARNING = Level("warning", "▲", f"{_WARNING} to {_BAD}", 4)
+QUARANTINE = Level("quarantine", "■", f"above {_BAD}", 5)
+BLACKLISTED = Level("blacklisted", "✖", f"above {_WORST}", 6)
 LEGEND: Final = (HEALTHY, WARNING, QUARANTINE, BLACKLISTED, FEW, UNKNOWN, NOTHING)
 # What a breaker holds back is sorted as what is as bad; its share may be small because nothing is sent any more.
 _HELD_RANK = {State.OPEN: QUARANTINE.rank, State.HALF_OPEN: WARNING.rank}

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from dashboard.fleet_queries import last_steps
 from dashboard.pages.warmups import WarmupLine
+from dashboard.templatetags.standing import number, share
 from dashboard.words import plain
-from reputation.domain.policy import percent
 from reputation.domain.warmup import Unit
 from reputation.domain.warmup_policy import State, Step
 from reputation.models import Warmup, WarmupEvent
@@ -80,8 +80,8 @@ class WarmupEntry:
 
     @property
     def to_come(self) -> int:
-        """How many days of the schedule were not reached yet."""
-        return len(self.days) - len(self.reached)
+        """How many days of the schedule follow the one it is at."""
+        return self.line.days - self.line.day
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _next_step(row: Warmup, book: WarmupBook) -> str:
     policy = book.policy_of(kind_of(row), row.sender)
     needed = math.ceil(policy.advance_share * row.limit)
     hour = " in one hour" if row.unit == Unit.HOUR else ""
-    asked = f"if at least {needed:,}{hour} ({percent(policy.advance_share)}) were used and it stands healthy"
+    asked = f"if at least {number(needed)}{hour} ({share(float(policy.advance_share))}) were used and it stands healthy"
     if row.day == row.days:
         return f"It is complete {asked}."
-    return f"On to day {row.day + 1} with {row.amounts[row.day]:,} {asked}."
+    return f"On to day {row.day + 1} with {number(row.amounts[row.day])} {asked}."
