@@ -191,7 +191,7 @@ def providers_page(*, range_id: str, pool: str, provider: str, now: datetime) ->
     places = SendingIP.objects.select_related("pool").in_bulk()
     members = _members(pools[pool], places) if pool in pools else None
     by_ip = {ip: row for ip, row in _asked(seen.by_ip, holds, provider).items() if members is None or members(ip)}
-    columns = _columns(by_ip, provider)
+    columns = _columns(by_ip, holds, provider)
     statuses = dict(IpStanding.objects.values_list("sending_ip", "status"))
     rows = []
     for ip, row in by_ip.items():
@@ -260,9 +260,12 @@ def _offered(by_ip: Mapping[str, Mapping[str, Seen]], provider: str) -> list[tup
     return [("", "all providers"), *((name, provider_title(name)) for name in names)]
 
 
-def _columns(by_ip: Mapping[str, Mapping[str, Seen]], provider: str) -> tuple[ProviderColumn, ...]:
+def _columns(by_ip: Mapping[str, Mapping[str, Seen]], holds: Holds, provider: str) -> tuple[ProviderColumn, ...]:
     """The busiest providers; mail of domains that run their own server has no column of its own."""
-    busiest = [name for name, _ in _volumes(by_ip).most_common() if name != OTHER]
+    volumes = _volumes(by_ip)
+    # Where a breaker lets nothing through there may be no mail at all.
+    volumes.update({name: 0 for ip in by_ip for name in holds.providers.get(ip, ()) if name})
+    busiest = [name for name, _ in volumes.most_common() if name != OTHER]
     names = [provider] if provider else busiest
     columns = [ProviderColumn(name, provider_title(name), short_title(provider_title(name))) for name in names]
     is_cut = len(columns) > COLUMNS_SHOWN or any(OTHER in row for row in by_ip.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from dashboard import fleet_queries
 from dashboard.pages.providers import COLUMNS_SHOWN, RANGES, ProvidersPage, providers_page
 from reputation import warmups
 from reputation.breaker_acts import close_by_hand, open_by_hand
@@ -52,6 +54,13 @@ def operator(django_user_model: type[User]) -> User:
 def staff(client: Client, operator: User) -> Client:
     client.force_login(operator)
     return client
+
+
+@pytest.fixture(autouse=True)
+def _always_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine: what a test has just stored is read."""
+    monkeypatch.setattr(fleet_queries, "WORTH_KEEPING", math.inf)
+    fleet_queries._kept.clear()
 
 
 @pytest.fixture
@@ -236,6 +245,23 @@ def test_a_range_counts_each_message_once_whatever_was_rolled_up(
         page = heat(range_id, now=now)
         assert cells(page)[GOOD, "google"] == ("few" if expected < 50 else "healthy", expected, 0)
         roll_up(now=now)
+
+
+def test_sums_that_took_long_are_believed_for_a_while_and_breakers_never(
+    source: Source, make_event: Make, operator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_queries, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(fleet_queries, "KEPT_FOR", 10**6)
+    now = timezone.now()
+    record_batch(source, mail(make_event, now, 60), now=now)
+    assert cells(heat(now=now)) == {(GOOD, "google"): ("healthy", 60, 0)}
+    record_batch(source, refused(make_event, now, 60), now=now)
+    open_by_hand(Scope("ip", GOOD, "google"), reason="test", user=operator, now=now)
+    page = heat(now=now + timedelta(seconds=1))
+    assert cells(page) == {(GOOD, "google"): ("healthy", 60, 0)}
+    assert page.rows[0].cells[0].held == "open"
+    assert cells(heat("1h", now=now)) == {(GOOD, "google"): ("blacklisted", 120, 60)}, "another range is another sum"
+    assert cells(heat(now=now + timedelta(days=3650)))[GOOD, "google"] == ("none", 0, 0), "and no sum is kept for ever"
 
 
 def test_nothing_reported_says_what_to_do(staff: Client, source: Source) -> None:
