@@ -2,6 +2,8 @@
 
 from django.urls import path
 
+from dashboard import fleet_acts as acts
+from dashboard import fleet_views as fleet
 from dashboard import source_views as sources
 from dashboard import views
 
@@ -13,6 +15,16 @@ urlpatterns = [
     path("ips/<str:ip>/", views.ip, name="ip"),
     path("domains/<str:domain>/", views.domain, name="domain"),
     path("pools/<int:pk>/", views.pool, name="pool"),
+    path("providers/", fleet.provider_list, name="providers"),
+    path("providers/<str:provider>/", fleet.provider, name="provider"),
+    path("breakers/", fleet.breaker_list, name="breakers"),
+    path("breakers/open", acts.open_any_breaker, name="breaker-open-any"),
+    path("breakers/<int:pk>/", fleet.breaker, name="breaker"),
+    path("breakers/<int:pk>/<str:act>", acts.act_on_breaker, name="breaker-act"),
+    path("warmups/", fleet.warmup_list, name="warmups"),
+    path("warmups/start", acts.start_warmup, name="warmup-start"),
+    path("warmups/<int:pk>/", fleet.warmup, name="warmup"),
+    path("warmups/<int:pk>/<str:act>", acts.act_on_warmup, name="warmup-act"),
     path("blocklists/", views.blocklists, name="blocklists"),
     path("sources/", sources.source_list, name="sources"),
     path("sources/<str:name>/", sources.source, name="source"),

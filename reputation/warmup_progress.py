@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -31,9 +31,18 @@ class DayLine:
 
 def day_lines(row: Warmup) -> list[DayLine]:
     """The schedule, each day with its latest judgement."""
-    judged: dict[int, WarmupEvent] = {}
-    for event in WarmupEvent.objects.filter(warmup=row, used__isnull=False).order_by("id"):
-        judged[event.from_day] = event
+    return day_lines_of([row])[row.pk]
+
+
+def day_lines_of(rows: Sequence[Warmup]) -> dict[int, list[DayLine]]:
+    """The same of several warm-ups, by their ids; one query whatever their number."""
+    judged: dict[int, dict[int, WarmupEvent]] = {row.pk: {} for row in rows}
+    for event in WarmupEvent.objects.filter(warmup__in=judged, used__isnull=False).order_by("id"):
+        judged[event.warmup_id][event.from_day] = event
+    return {row.pk: _day_lines(row, judged[row.pk]) for row in rows}
+
+
+def _day_lines(row: Warmup, judged: Mapping[int, WarmupEvent]) -> list[DayLine]:
     runs = row.state == State.RUNNING
     lines = []
     for day, planned in enumerate(row.amounts, start=1):

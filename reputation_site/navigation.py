@@ -12,6 +12,9 @@ from reputation.admin.navigation import sidebar
 # Title, symbol (Material Symbols), name of the URL.
 _PAGES = (
     ("Overview", "monitoring", "dashboard:overview"),
+    ("By mailbox provider", "grid_view", "dashboard:providers"),
+    ("Breakers", "electrical_services", "dashboard:breakers"),
+    ("Warming up", "device_thermostat", "dashboard:warmups"),
     ("Blocklists", "playlist_remove", "dashboard:blocklists"),
     ("Set-up of sources", "cable", "dashboard:sources"),
 )

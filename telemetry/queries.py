@@ -54,7 +54,7 @@ def ip_windows(ips: Collection[str] | None, *, length: timedelta, now: datetime)
     start, end = last_minutes(now, length)
     outcomes = _outcomes_by_source(ips, start, end)
     refusals = _refusals(ips, start, end)
-    complete = _complete_pairs(outcomes, now)
+    complete = complete_pairs(outcomes, now=now)
     windows: dict[str, IpWindows] = {}
     silent: dict[str, set[int]] = {}
     for ip, by_source in outcomes.items():
@@ -114,7 +114,7 @@ def volume_reporting() -> dict[int, VolumeReporting]:
     return {key: VolumeReporting(how) for key, how in Source.objects.values_list("id", "volume")}
 
 
-def _complete_pairs(outcomes: dict[str, dict[int, Outcomes]], now: datetime) -> set[tuple[str, int]]:
+def complete_pairs(outcomes: Mapping[str, Mapping[int, Outcomes]], *, now: datetime) -> set[tuple[str, int]]:
     """The (IP, source) pairs whose events are the whole traffic; `VolumeReporting` says when that is known."""
     reporting = volume_reporting()
     complete: set[tuple[str, int]] = set()
@@ -176,11 +176,18 @@ def outcomes_by(
     Reads hours where they are complete and minutes at the edges, so its cost follows the number of active cells and
     not of events. `only` are further ORM filters.
     """
+    return outcomes_in(pieces(start, end, minutes=TrafficMinute, hours=TrafficHour), dimensions, only)
+
+
+def outcomes_in(
+    stretches: Iterable[tuple[Any, datetime, datetime]], dimensions: Sequence[str], only: Mapping[str, Any] | None
+) -> dict[tuple[str, ...], Outcomes]:
+    """Sums of traffic over stretches that do not overlap, each with the counter table to read it from."""
     found: dict[tuple[str, ...], tuple[int, ...]] = {}
     width = len(dimensions)
     # PostgreSQL's sum of integers is a decimal number, which Python reads ten times as slowly.
     sums = {f"sum_{name}": Cast(Sum(name), BigIntegerField()) for name in MEASURES}
-    for table, begin, finish in pieces(start, end, minutes=TrafficMinute, hours=TrafficHour):
+    for table, begin, finish in stretches:
         rows = table.objects.filter(id__gte=first_key(begin), id__lt=first_key(finish), **(only or {}))
         summed = rows.values_list(*dimensions).annotate(**sums).order_by()
         for row in summed if "bucket" in dimensions else _as_they_come(summed):

@@ -58,6 +58,11 @@ class BreakerLine:
         )
 
 
+def state_word(state: str) -> StatusWord:
+    """A breaker's state as it is shown."""
+    return _WORDS[State(state)]
+
+
 def breakers_of(kind: str, sender: str) -> tuple[BreakerLine, ...]:
     """The breakers of one sender, what holds mail back first."""
     rows = Breaker.objects.filter(kind=kind, sender=sender, version__gt=0)
