@@ -75,7 +75,7 @@ def test_rows_are_added_only_where_that_makes_sense(as_root: Client, as_viewer: 
 
     assert set(answers(as_viewer).values()) == {403}
     assert {name for name, status in answers(as_root).items() if status == 200} == {
-        *("AuditTarget", "Blocklist", "CauseRule", "MailboxProvider"),
+        *("AlertChannel", "AlertRule", "AuditTarget", "Blocklist", "CauseRule", "MailboxProvider"),
         *(
             "Source",
             "Pool",
