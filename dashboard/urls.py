@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from dashboard import alert_views as alerts
 from dashboard import source_views as sources
 from dashboard import views
 
@@ -14,6 +15,10 @@ urlpatterns = [
     path("domains/<str:domain>/", views.domain, name="domain"),
     path("pools/<int:pk>/", views.pool, name="pool"),
     path("blocklists/", views.blocklists, name="blocklists"),
+    path("alerts/", alerts.alert_list, name="alerts"),
+    path("alerts/<int:pk>/", alerts.alert, name="alert"),
+    path("alerts/<int:pk>/acknowledge", alerts.act, {"verb": "acknowledge"}, name="alert-acknowledge"),
+    path("alerts/<int:pk>/resolve", alerts.act, {"verb": "resolve"}, name="alert-resolve"),
     path("sources/", sources.source_list, name="sources"),
     path("sources/<str:name>/", sources.source, name="source"),
     path("sources/<str:name>/live", sources.source_live, name="source-live"),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
 
-from reputation.domain.alerting import TITLES, Kind, News, Severity, State, when_due
+from reputation.domain.alerting import Kind, News, Severity, State, headline, when_due
 from reputation.models import Alert, AlertChannel, AlertDelivery, AlertEvent, AlertRule, SendingIP
 
 
@@ -116,8 +116,7 @@ def ensure_defaults() -> None:
     known = set(AlertRule.objects.filter(builtin=True).values_list("kind", flat=True))
     for kind in Kind:
         if kind.value not in known:
-            name = TITLES[kind].capitalize()
-            AlertRule.objects.get_or_create(name=name, defaults={"kind": kind.value, "builtin": True})
+            AlertRule.objects.get_or_create(name=headline(kind), defaults={"kind": kind.value, "builtin": True})
 
 
 def delete_rule(rule: AlertRule) -> None:

@@ -12,6 +12,7 @@ from reputation.admin.navigation import sidebar
 # Title, symbol (Material Symbols), name of the URL.
 _PAGES = (
     ("Overview", "monitoring", "dashboard:overview"),
+    ("Alerts", "notifications", "dashboard:alerts"),
     ("Blocklists", "playlist_remove", "dashboard:blocklists"),
     ("Set-up of sources", "cable", "dashboard:sources"),
 )

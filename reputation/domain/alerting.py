@@ -56,6 +56,11 @@ TITLES: Final[Mapping[Kind, str]] = {
 }
 
 
+def headline(kind: Kind) -> str:
+    """The kind's title as it begins a line."""
+    return TITLES[kind][0].upper() + TITLES[kind][1:]
+
+
 class Severity(StrEnum):
     """How much it matters; `rank` orders them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 from collections.abc import Iterator
 from datetime import time, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import connection
 
 from reputation import alert_delivery, alerts
 from reputation.alert_rules import ensure_defaults
@@ -283,3 +285,29 @@ def test_a_channel_that_is_off_gets_nothing(hook: Web) -> None:
     assert not alert_delivery.is_due(now=NOON)
     take(signal(NOON, "192.0.2.1"))
     assert AlertDelivery.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_at_the_same_moment_raise_and_tell_once(hook: Web) -> None:
+    AlertRule.objects.all().delete()
+    AlertRule.objects.create(name="all")
+    channel(hook.url)
+    together = threading.Barrier(4)
+
+    def work() -> None:
+        try:
+            together.wait(10)
+            for number in range(1, 6):
+                take(signal(NOON, f"192.0.2.{number}"))
+            alert_delivery.deliver(now=NOON)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    alert_delivery.deliver(now=NOON + MINUTE)
+    subjects = [entry["subject"] for got in hook.got for entry in got.json["alerts"]]
+    assert sorted(subjects) == [f"192.0.2.{number}" for number in range(1, 6)]
