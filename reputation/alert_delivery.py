@@ -90,7 +90,7 @@ def send_test(channel: AlertChannel, *, now: datetime) -> str:
         url=settings.PUBLIC_URL,
         opened_at=now,
     )
-    return _attempt(channel, Message(str(uuid.uuid4()), (item,)), now)
+    return _attempt(channel, Message(str(uuid.uuid4()), (item,), is_test=True), now)
 
 
 def _due(now: datetime) -> QuerySet[AlertDelivery]:

@@ -226,6 +226,8 @@ def rows_of(filters: Filters) -> QuerySet[Alert]:
             rows = rows.filter(**{name: value})
     if filters.subject:
         rows = rows.filter(subject__icontains=filters.subject)
+    if filters.state == State.RESOLVED:
+        return rows.order_by("-id")
     by_state = Case(
         When(state=State.OPEN, then=Value(0)),
         When(state=State.ACKNOWLEDGED, then=Value(1)),

@@ -265,6 +265,7 @@ class Message:
     id: str
     """The same for every attempt, so that the other side can see a repetition."""
     items: tuple[Item, ...]
+    is_test: bool = False
 
     @property
     def severity(self) -> Severity:
@@ -280,6 +281,8 @@ class Message:
     def title(self) -> str:
         """One line."""
         first = self.items[0]
+        if self.is_test:
+            return "[test] Good Standing"
         mark = "recovered" if self.is_recovery else str(self.severity)
         again = " (nobody has acknowledged it)" if first.news is News.ESCALATED else ""
         if len(self.items) == 1:

@@ -129,7 +129,11 @@ class Migration(migrations.Migration):
                     models.Index(fields=["key", "id"], name="alert_by_key"),
                     models.Index(fields=["subject", "id"], name="alert_by_subject"),
                     models.Index(
-                        condition=models.Q(("state", "resolved"), _negated=True), fields=["kind"], name="alert_standing"
+                        condition=models.Q(
+                            models.Q(("state", "resolved"), _negated=True), ("lasts", True), _connector="OR"
+                        ),
+                        fields=["kind"],
+                        name="alert_standing",
                     ),
                     models.Index(fields=["opened_at"], name="alert_by_time"),
                 ],

@@ -162,7 +162,7 @@ class Alert(models.Model):
         indexes = [
             models.Index(fields=["key", "id"], name="alert_by_key"),
             models.Index(fields=["subject", "id"], name="alert_by_subject"),
-            models.Index(fields=["kind"], condition=~Q(state="resolved"), name="alert_standing"),
+            models.Index(fields=["kind"], condition=~Q(state="resolved") | Q(lasts=True), name="alert_standing"),
             models.Index(fields=["opened_at"], name="alert_by_time"),
         ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +31,15 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def _running() -> None:
+def disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """A disk with room; how full this machine's is must not matter."""
+    space = {"free": 50}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=space["free"], total=100))
+    return space
+
+
+@pytest.fixture(autouse=True)
+def _running(disk: Any) -> None:
     """A watermark of a minute ago, as in an installation that runs."""
     tick(now=NOON - MINUTE)
 
@@ -211,6 +221,17 @@ def test_missing_events_a_late_queue_and_their_end(source: Source) -> None:
     CompletenessReading.objects.filter(pk=reading.pk).update(arrived_delivered=995)
     ChangedSender.objects.all().delete()
     tick(now=NOON + 2 * MINUTE)
+    assert standing() == {}
+
+
+def test_a_full_disk_is_told_while_it_lasts(disk: dict[str, int]) -> None:
+    disk["free"] = 4
+    tick(now=NOON)
+    tick(now=NOON + 2 * MINUTE)
+    assert standing() == {"disk:data": "critical"}
+    assert Alert.objects.get().count == 1
+    disk["free"] = 30
+    tick(now=NOON + 4 * MINUTE)
     assert standing() == {}
 
 

@@ -196,6 +196,15 @@ def test_a_message_that_another_worker_holds_is_left_alone_until_its_claim_runs_
     assert hook.got[0].headers["Idempotency-Key"] == "m-1", "the same message, so that the other side can tell"
 
 
+def test_what_another_worker_has_claimed_since_it_was_read_is_not_sent(hook: Web) -> None:
+    row = channel(hook.url)
+    take(signal(NOON))
+    delivery = AlertDelivery.objects.get()
+    AlertDelivery.objects.update(claim="somebody", claimed_until=NOON + MINUTE)
+    assert alert_delivery._send(row, [delivery.pk], NOON) is None
+    assert hook.got == []
+
+
 def test_many_of_a_kind_are_one_message_and_the_next_waits_a_minute(hook: Web) -> None:
     channel(hook.url)
     take(*(signal(NOON, f"192.0.2.{number}") for number in range(1, 41)))

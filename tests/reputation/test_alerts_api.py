@@ -101,6 +101,7 @@ def test_a_channel_is_tried_and_what_happened_is_said(operator: Ask, viewer: Ask
     pk = operator("POST", "/api/alert-channels", {"name": "ops", "url": hook.url}).json()["id"]
     assert viewer("POST", f"/api/alert-channels/{pk}/test").status_code == 403
     assert operator("POST", f"/api/alert-channels/{pk}/test").json() == {"arrived": True, "error": ""}
+    assert hook.got[0].json["title"] == "[test] Good Standing"
     assert "test message" in hook.got[0].json["alerts"][0]["sentence"]
     settings.ALLOW_PRIVATE_URLS = False
     assert operator("POST", f"/api/alert-channels/{pk}/test").json() == {"arrived": False, "error": "private_address"}
