@@ -78,7 +78,8 @@ def breaker_moved(
         return None
     scope = f"{sender} at {provider}" if provider else sender
     severity = Severity.WARNING if provider else Severity.CRITICAL
-    verb = "Mail flows in full again for" if to_state == "closed" else "Mail is paused for"
+    # Whether mail really waits is up to the pool's mode; the breaker only says that it should.
+    verb = "closed: mail may flow in full again" if to_state == "closed" else "opened"
     return Signal(
         kind=Kind.BREAKER,
         subject=sender,
@@ -86,7 +87,7 @@ def breaker_moved(
         key=f"breaker:{kind}:{sender}:{provider}",
         severity=Severity.INFO if by_hand else severity,
         over=to_state == "closed",
-        sentence=f"{verb} {scope}. {notes}".strip(),
+        sentence=f"The breaker of {scope} {verb}. {notes}".strip(),
         at=at,
         evidence={"provider": provider, "to": to_state},
         link=page_of(kind, sender),
