@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from dashboard import alert_views as alerts
 from dashboard import fleet_acts as acts
 from dashboard import fleet_views as fleet
 from dashboard import source_views as sources
@@ -26,6 +27,10 @@ urlpatterns = [
     path("warmups/<int:pk>/", fleet.warmup, name="warmup"),
     path("warmups/<int:pk>/<str:act>", acts.act_on_warmup, name="warmup-act"),
     path("blocklists/", views.blocklists, name="blocklists"),
+    path("alerts/", alerts.alert_list, name="alerts"),
+    path("alerts/<int:pk>/", alerts.alert, name="alert"),
+    path("alerts/<int:pk>/acknowledge", alerts.act, {"verb": "acknowledge"}, name="alert-acknowledge"),
+    path("alerts/<int:pk>/resolve", alerts.act, {"verb": "resolve"}, name="alert-resolve"),
     path("sources/", sources.source_list, name="sources"),
     path("sources/<str:name>/", sources.source, name="source"),
     path("sources/<str:name>/live", sources.source_live, name="source-live"),

@@ -17,6 +17,7 @@ class ReputationConfig(AppConfig):
         """Keep the default policy and the tiers present, and offer the gauges."""
         post_migrate.connect(_ensure_defaults, sender=self)
         from reputation import (
+            alert_metrics,
             audit_metrics,
             blocklist_metrics,
             breaker_metrics,
@@ -30,10 +31,11 @@ class ReputationConfig(AppConfig):
         breaker_metrics.register()
         warmup_metrics.register()
         blocklist_metrics.register()
+        alert_metrics.register()
 
 
 def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
-    from reputation import blocklist_book, breaker_policies, policies, sending_policies, warmup_policies
+    from reputation import alert_rules, blocklist_book, breaker_policies, policies, sending_policies, warmup_policies
 
     policies.ensure_defaults()
     # A migration backwards ends with this signal too, and then the table is gone.
@@ -45,3 +47,5 @@ def _ensure_defaults(apps: Any = installed, **_: Any) -> None:
         warmup_policies.ensure_defaults()
     if "blocklist" in apps.all_models["reputation"]:
         blocklist_book.ensure_blocklists()
+    if "alertrule" in apps.all_models["reputation"]:
+        alert_rules.ensure_defaults()

@@ -22,6 +22,10 @@ _TABLES = {
     "reputation_kumoact": "at",
     "reputation_auditreport": "at",
     "reputation_listingevent": "at",
+    # Deliveries before their events, events before their alerts.
+    "reputation_alertdelivery": "created_at",
+    "reputation_alertevent": "at",
+    "reputation_alert": "resolved_at",
 }
 _PERMITS = "reputation_permitminute"
 

@@ -12,6 +12,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from reputation import (
+    alert_delivery,
+    alert_watch,
     audits,
     blocklist_book,
     blocklist_watch,
@@ -172,6 +174,25 @@ def check_blocklist_shard(shard: int) -> None:
     )()
     if ran is not None and (ran.asked or ran.late):
         log.info("blocklists asked", extra={"part": shard + 1, "asked": ran.asked, "late": ran.late})
+
+
+@shared_task(name="reputation.tasks.raise_alerts")
+@my_turn("raise alerts", lease=timedelta(seconds=60))
+def raise_alerts() -> None:
+    """Raise alerts from what is new, and have told whoever is to be told by now."""
+    raised = _measured("alerts", lambda: alert_watch.tick(now=timezone.now()))
+    if raised:
+        log.info("alerts changed", extra={"changes": raised})
+    if alert_delivery.is_due(now=timezone.now()):
+        deliver_alerts.apply_async(expires=15)
+
+
+@shared_task(name="reputation.tasks.deliver_alerts")
+def deliver_alerts() -> None:
+    """Tell the channels. In no turn: each message is claimed by one worker, and a slow channel holds up no other."""
+    sent = alert_delivery.deliver(now=timezone.now())
+    if sent:
+        log.info("alerts delivered", extra={"messages": sent})
 
 
 @shared_task(name="reputation.tasks.clean_up")

@@ -12,6 +12,7 @@ from reputation.admin.navigation import sidebar
 # Title, symbol (Material Symbols), name of the URL.
 _PAGES = (
     ("Overview", "monitoring", "dashboard:overview"),
+    ("Alerts", "notifications", "dashboard:alerts"),
     ("By mailbox provider", "grid_view", "dashboard:providers"),
     ("Breakers", "electrical_services", "dashboard:breakers"),
     ("Warming up", "device_thermostat", "dashboard:warmups"),

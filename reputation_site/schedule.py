@@ -71,6 +71,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "raise alerts": {
+        "task": "reputation.tasks.raise_alerts",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     "lift expired overrides": {
         "task": "reputation.tasks.expire_overrides",
         "schedule": 30.0,

@@ -62,6 +62,9 @@ RECIPIENTS_OF_FAILURES = env.choice("GS_RECIPIENTS_OF_FAILURES", "full", ("full"
 RECIPIENTS_OF_DELIVERIES = env.choice("GS_RECIPIENTS_OF_DELIVERIES", "domain", ("full", "hashed", "domain"))
 SELF_TEST_API = env.boolean("GS_SELF_TEST_API", True)  # the scenarios over HTTP; they always need an admin
 ALLOW_PRIVATE_URLS = env.boolean("GS_ALLOW_PRIVATE_URLS", False)  # addresses typed in may lie in private networks
+# Mail servers that alerts may be handed to although they lie in a private network, such as localhost.
+ALERT_SMTP_HOSTS = env.words("GS_ALERT_SMTP_HOSTS", [])
+PUBLIC_URL = env.text("GS_PUBLIC_URL", "").rstrip("/")  # where people reach this console; links in alerts begin so
 # DNS servers for blocklists and audits as (address, port), none: the system's; what one question may take, and how many
 # sockets may be open: over all workers together, and as many again in each web process for checks on demand.
 DNS_SERVERS = env.servers("GS_DNS_SERVERS", port=53)
@@ -235,6 +238,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
+        # What a channel answered is kept with its delivery; the library's own lines may hold its address.
+        "apprise": {"level": "CRITICAL", "propagate": False},
         # A tick every three seconds is no news; a task that fails is logged as an error all the same.
         **{
             name: {"level": "WARNING" if LOG_LEVEL == "INFO" else LOG_LEVEL}

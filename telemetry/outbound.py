@@ -75,7 +75,7 @@ def send(
         target = web_address(url, "The address")
     except ParseError as error:
         raise OutboundError(Trouble.BAD_URL, f"{error.field} {error.message}.") from None
-    connection = _Pinned(target, _address_of(target, deadline), deadline)
+    connection = _Pinned(target, checked_address(target.host, target.port, deadline), deadline)
     sent = {"User-Agent": "good-standing", "Accept-Encoding": "identity", "Connection": "close", **(headers or {})}
     if login:
         sent["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
@@ -108,20 +108,25 @@ def _trouble(error: Exception | None, *, late: bool) -> OutboundError:
     return OutboundError(Trouble.UNREACHABLE, f"The connection failed: {told}.")
 
 
-def _address_of(target: WebAddress, deadline: float) -> str:
-    asked = _LOOKUPS.submit(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
+def checked_address(host: str, port: int, deadline: float, *, may_be_private: bool = False) -> str:
+    """The address to connect to, looked up once, until the deadline (of `time.monotonic`). Raises OutboundError.
+
+    One that lies in a private network is refused unless all may (GS_ALLOW_PRIVATE_URLS) or this one.
+    """
+    asked = _LOOKUPS.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         answers = asked.result(timeout=max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         asked.cancel()
-        raise OutboundError(Trouble.TIMEOUT, f"The name {target.host} was not resolved in time.") from None
+        raise OutboundError(Trouble.TIMEOUT, f"The name {host} was not resolved in time.") from None
     except (OSError, UnicodeError):
-        raise OutboundError(Trouble.NOT_FOUND, f"The name {target.host} cannot be resolved.") from None
+        raise OutboundError(Trouble.NOT_FOUND, f"The name {host} cannot be resolved.") from None
     addresses = [str(answer[4][0]) for answer in answers]
-    if not settings.ALLOW_PRIVATE_URLS and not all(is_public(address) for address in addresses):
+    allowed = may_be_private or settings.ALLOW_PRIVATE_URLS
+    if not allowed and not all(is_public(address) for address in addresses):
         raise OutboundError(
             Trouble.PRIVATE,
-            f"{target.host} lies in a private network. To allow that, set GS_ALLOW_PRIVATE_URLS=true and restart.",
+            f"{host} lies in a private network. To allow that, set GS_ALLOW_PRIVATE_URLS=true and restart.",
         )
     return addresses[0]
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from dashboard import queries
 from dashboard.charts import Column, stacked
+from dashboard.pages.alerts import AlertCount, open_count
 from dashboard.pages.breakers import ON_OVERVIEW_SHOWN, BreakerLine, open_breakers
 from dashboard.pages.parts import Change, Figure, OverrideNote, ScoreLine
 from dashboard.pages.permits import ON_OVERVIEW_SHOWN as POOLS_SHOWN
@@ -75,6 +76,7 @@ class Fleet:
     now: datetime
     counts: tuple[StatusCount, ...]
     total: int
+    alerts: AlertCount
     ips: tuple[IpRow, ...]
     breakers: tuple[BreakerLine, ...]
     more_breakers: bool
@@ -128,6 +130,7 @@ def fleet(*, now: datetime) -> Fleet:
         now=now,
         counts=tuple(StatusCount(status_word(status), counts.get(status, 0)) for status in reversed(Status)),
         total=sum(counts.values()),
+        alerts=open_count(),
         ips=tuple(
             _ip_row(row, overrides.get(row.sending_ip), labels.get(row.sending_ip, ""), now) for row in standings
         ),

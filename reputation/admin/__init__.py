@@ -1,6 +1,7 @@
 """The admin of this floor: standing and what people do about it, policies, the audit log, the self-test."""
 
 from reputation.admin import (
+    alerts,
     audit,
     audits,
     blocklists,
@@ -18,6 +19,7 @@ from reputation.admin import (
 )
 
 __all__ = [
+    "alerts",
     "audit",
     "audits",
     "blocklists",

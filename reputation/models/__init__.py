@@ -1,5 +1,6 @@
 """What it means: policies, standing, scores, overrides, the audit log."""
 
+from reputation.models.alerting import Alert, AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from reputation.models.audit import AuditEntry, Override
 from reputation.models.audit_report import AuditReport, AuditTarget
 from reputation.models.blocklist import Blocklist, BlocklistCanary, Listing, ListingEvent, Watermark
@@ -18,6 +19,11 @@ from reputation.models.standing import IpStanding, IpStandingHistory, SenderScor
 from reputation.models.warmup import Warmup, WarmupEvent, WarmupPolicy, WarmupPolicyRevision, WarmupTemplate
 
 __all__ = [
+    "Alert",
+    "AlertChannel",
+    "AlertDelivery",
+    "AlertEvent",
+    "AlertRule",
     "AuditEntry",
     "AuditReport",
     "AuditTarget",

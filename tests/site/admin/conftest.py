@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from reputation import overrides, permits
+from reputation import alerts, overrides, permits
 from reputation.breaker_acts import open_by_hand
 from reputation.breaker_policies import change_breaker_policy
 from reputation.domain.audit.findings import Check, Finding, Result
@@ -24,6 +24,7 @@ from reputation.domain.breaker_policy import Scope
 from reputation.domain.permit import Ask
 from reputation.domain.warmup import Schedule
 from reputation.models import (
+    AlertRule,
     AuditReport,
     AuditTarget,
     Blocklist,
@@ -65,6 +66,8 @@ from telemetry.models import (
 )
 from telemetry.parsers.documented import DOCUMENTED
 from telemetry.tokens import issue_api_token, issue_token
+from tests.reputation.alert_rig import channel as alert_channel
+from tests.reputation.alert_rig import signal as alert_signal
 
 Make = Callable[..., Event]
 OURS = [model for model in admin.site._registry if model._meta.app_label in ("telemetry", "reputation", "auth")]
@@ -167,6 +170,9 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
             blocklist=blocklist, kind="ip", subject=ip, from_state="clean", to_state="listed", text="<b>spam</b>"
         )
         Watermark.objects.create(name=f"mark{number}", at=now)
+        alert_channel(f"https://hook{number}.example/", f"channel{number}")
+        AlertRule.objects.create(name=f"rule{number}", kind="disk")
+        alerts.take([alert_signal(now, ip, sentence="<b>bad</b>")], now=now)
         Group.objects.create(name=f"group{number}")
         pool = Pool.objects.create(name=f"pool{number}")
         policy = Policy.objects.create(pool=pool)

@@ -75,7 +75,7 @@ def test_rows_are_added_only_where_that_makes_sense(as_root: Client, as_viewer: 
 
     assert set(answers(as_viewer).values()) == {403}
     assert {name for name, status in answers(as_root).items() if status == 200} == {
-        *("AuditTarget", "Blocklist", "CauseRule", "MailboxProvider"),
+        *("AlertChannel", "AlertRule", "AuditTarget", "Blocklist", "CauseRule", "MailboxProvider"),
         *(
             "Source",
             "Pool",
@@ -140,7 +140,7 @@ def test_an_address_in_the_url_that_is_none_is_refused_and_not_a_crash(as_root: 
 def test_every_item_of_the_side_bar_leads_somewhere(as_root: Client) -> None:
     response = as_root.get(reverse("admin:index"))
     items = [item for group in response.context["sidebar_navigation"] for item in group["items"]]
-    assert len(items) == len(OURS) + 7  # every model, the self-test, and the console's six pages
+    assert len(items) == len(OURS) + 8  # every model, the self-test, and the console's seven pages
     assert {as_root.get(item["link"]).status_code for item in items} == {200}
 
 
@@ -148,7 +148,7 @@ def test_the_side_bar_shows_what_one_may_see(as_viewer: Client, viewer: User) ->
     viewer.user_permissions.set(Permission.objects.filter(codename="view_source"))
     groups = as_viewer.get(reverse("admin:index")).context["sidebar_navigation"]
     titles = [item["title"] for group in groups for item in group["items"]]
-    console = ["Overview", "By mailbox provider", "Breakers", "Warming up", "Blocklists", "Set-up of sources"]
+    console = ["Overview", "Alerts", "By mailbox provider", "Breakers", "Warming up", "Blocklists", "Set-up of sources"]
     assert titles == [*console, "Sources"]
 
 
