@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from dashboard import search_views as search
 from dashboard import source_views as sources
 from dashboard import views
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("overview/day", views.overview_day, name="overview-day"),
     path("ips/<str:ip>/", views.ip, name="ip"),
     path("domains/<str:domain>/", views.domain, name="domain"),
+    path("search/", search.search, name="search"),
     path("pools/<int:pk>/", views.pool, name="pool"),
     path("blocklists/", views.blocklists, name="blocklists"),
     path("sources/", sources.source_list, name="sources"),

@@ -2,6 +2,8 @@
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -15,6 +17,8 @@ def live(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("healthz", live, name="live"),
+    # Browsers ask for it by themselves where no page names an icon.
+    path("favicon.ico", lambda request: redirect(static("dashboard/icon.svg")), name="favicon"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),

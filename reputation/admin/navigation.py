@@ -110,7 +110,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             link = reverse(_SELF_TEST)
             items.append({"title": "Self-test", "icon": "science", "link": link, "active": request.path == link})
         if items:
-            groups.append({"title": title, "separator": True, "collapsible": title == "System", "items": items})
+            groups.append({"title": title, "separator": True, "collapsible": True, "items": items})
     return groups
 
 
