@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from dashboard import scenario_views as scenarios
 from dashboard import search_views as search
 from dashboard import source_views as sources
 from dashboard import views
@@ -13,6 +14,9 @@ urlpatterns = [
     path("overview/day", views.overview_day, name="overview-day"),
     path("ips/<str:ip>/", views.ip, name="ip"),
     path("domains/<str:domain>/", views.domain, name="domain"),
+    path("scenarios/", scenarios.scenario_list, name="scenarios"),
+    path("scenarios/run", scenarios.run_all, name="scenarios-run"),
+    path("scenarios/<int:number>/run", scenarios.run_one, name="scenario-run"),
     path("search/", search.search, name="search"),
     path("pools/<int:pk>/", views.pool, name="pool"),
     path("blocklists/", views.blocklists, name="blocklists"),

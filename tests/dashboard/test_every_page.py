@@ -51,6 +51,7 @@ PAGES = (
     Page("/blocklists/"),
     Page("/sources/"),
     Page("/sources/mta-1/", needs_data=True),
+    Page("/scenarios/"),
     Page("/search/"),
     Page("/search/?q=2", needs_data=True),
     Page("/search/?q=4XyZ0123456789"),

@@ -45,7 +45,7 @@ def text(client: Client, path: str = "/") -> str:
 
 def test_without_a_source_each_kind_leads_to_its_form(staff: Client) -> None:
     shown = staff.get("/").content.decode()
-    assert "○ to do: Connect a source" in text(staff)
+    assert "Connect a source ○ to do" in text(staff)
     assert "This needs an active source first" in text(staff)
     for kind in KINDS:
         assert f"/admin/telemetry/source/add/?kind={kind.value}" in shown
@@ -59,15 +59,15 @@ def test_a_kind_that_is_connected_leads_to_its_set_up(staff: Client, kind: Sourc
     shown = staff.get("/").content.decode()
     assert f"?kind={kind.value}" not in shown
     assert "set-up of mine" in shown
-    assert "✓ done: Connect a source" in text(staff)
+    assert "Connect a source ✓ done" in text(staff)
 
 
 def test_a_test_event_ticks_two_steps_and_brings_no_blank_chart(staff: Client, source: Source) -> None:
     response = staff.post("/sources/mta-1/test", {"back": "overview"}, follow=True)
     assert response.redirect_chain == [("/", 302)]
     shown = text(staff)
-    assert "✓ done: Send a test event" in shown
-    assert "✓ done: See it appear" in shown
+    assert "Send a test event ✓ done" in shown
+    assert "See it appear ✓ done" in shown
     assert "The test event of mta-1 came in" in shown
     assert "The last 24 hours" not in shown
     assert "class='gs-counts'" not in response.content.decode()
@@ -102,7 +102,7 @@ def test_a_newcomer_is_led_from_nothing_to_the_fleet(live_server: Any, operator:
         wait: Callable[[str, str], Any] = lambda place, told: WebDriverWait(driver, 15).until(  # noqa: E731
             lambda page: told in page.find_element(By.ID, place).text
         )
-        wait("gs-step-send", "to do:")
+        wait("gs-step-send", "to do")
         # What is marked for copying is not taken away by the next look.
         driver.find_element(By.CSS_SELECTOR, "#gs-first-command summary").click()
         command = driver.find_element(By.CSS_SELECTOR, "#gs-first-command pre")
@@ -113,7 +113,7 @@ def test_a_newcomer_is_led_from_nothing_to_the_fleet(live_server: Any, operator:
         driver.execute_script("getSelection().removeAllRanges()")
         line = shlex.split(command.text.replace("\\\n", " "))
         driver.find_element(By.ID, "gs-first-test").click()
-        wait("gs-step-send", "done:")
+        wait("gs-step-send", "done")
         wait("gs-step-see", f"The test event of {FIRST_SOURCE} came in")
         driver.execute_script("window.gsSamePage = true")
         # Now the line from the page, as a shell would run it.
