@@ -26,6 +26,7 @@
   document.addEventListener("DOMContentLoaded", function () {
     const frame = "#nav-sidebar [x-on\\:click], #header-inner [x-on\\:click]";
     for (const element of document.querySelectorAll(frame)) makeButton(element);
+    if (!document.querySelector("main")) document.getElementById("content")?.setAttribute("role", "main");
   });
 
   document.addEventListener("keydown", function (event) {

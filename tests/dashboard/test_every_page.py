@@ -56,6 +56,10 @@ PAGES = (
     Page("/search/?q=2", needs_data=True),
     Page("/search/?q=4XyZ0123456789"),
     Page("/ips/192.0.2.250/"),
+    Page("/admin/"),
+    Page("/admin/reputation/ipstanding/"),
+    Page("/admin/reputation/policy/"),
+    Page("/admin/telemetry/source/add/"),
 )
 
 
@@ -146,7 +150,7 @@ def outline_faults(driver: Chrome) -> list[str]:
     """What is wrong with landmarks and headings: one main, one h1 before all others, no level left out."""
     told = driver.execute_script(
         "const seen = element => element.checkVisibility();"
-        "return {mains: document.querySelectorAll('main').length, navs: document.querySelectorAll('nav').length,"
+        "return {mains: document.querySelectorAll('main, [role=main]').length, navs: document.querySelectorAll('nav').length,"
         " levels: [...document.querySelectorAll('h1, h2, h3, h4')].filter(seen).map(one => Number(one.tagName[1]))}"
     )
     faults = []

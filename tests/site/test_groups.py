@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from reputation.models import IpStanding
+from reputation.models import Override
 from reputation_site import groups
 from reputation_site.groups import ADMIN, OPERATOR, ROLES, VIEWER
 from telemetry.domain.event import Event
@@ -162,12 +162,12 @@ def test_an_operator_quarantines_in_the_admin_and_a_viewer_has_no_such_button(
         assert ("quarantine_selected" in client.get(page).content.decode()) is may
         acted = {
             "action": "quarantine_selected",
-            "_selected_action": BAD,
+            "_selected_action": [BAD],
             "reason": "seen in the logs",
             "confirmed": "1",
         }
         client.post(page, acted)
-    assert IpStanding.objects.filter(pk=BAD).exists()
+        assert Override.objects.exists() is may
 
 
 def test_every_right_to_act_exists() -> None:
