@@ -15,12 +15,14 @@ from telemetry.counters import last_minutes
 from telemetry.domain.cells import HOUR, floor_hour
 from telemetry.domain.vocab import VolumeReporting
 from telemetry.domain.window import Outcomes
-from telemetry.models import RejectedEvent
+from telemetry.models import RejectedEvent, SendingEvent
 from telemetry.queries import outcomes_by, refusals_by, volume_reporting
 
 DAY = timedelta(hours=24)
 # Past this many rejected events the exact number helps nobody, and counting them would cost.
 REJECTED_COUNTED = 1000
+# The classification of events that a page's button made.
+TEST_MARK = "test event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ def scores_of(kind: str, name: str) -> list[SenderScore]:
     """The overall score of a sender first, then those by mailbox provider, busiest first."""
     rows = SenderScore.objects.filter(kind=kind, name=name)
     return sorted(rows, key=lambda row: (row.provider != "", -(row.delivered + row.bounced), row.provider))
+
+
+def has_events() -> bool:
+    """Whether anything but test events was ever reported and is still kept."""
+    return SendingEvent.objects.exclude(classification=TEST_MARK).order_by().exists()
 
 
 def rejected_waiting() -> int:

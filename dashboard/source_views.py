@@ -52,7 +52,9 @@ def source_test(request: HttpRequest, name: str) -> HttpResponse:
     if not found.is_active:
         messages.error(request, "This source is not active: whatever it sends is answered 403. Make it active first.")
     elif sources.send_test_event(found, now=timezone.now()):
-        messages.success(request, "The test event was read, stored and counted. It is the newest of the events below.")
+        messages.success(request, "The test event was read, stored and counted.")
     else:
         messages.error(request, "The test event could not be taken; it is kept among the rejected events.")
+    if request.POST.get("back") == "overview":
+        return redirect("dashboard:overview")
     return redirect("dashboard:source", name=found.name)

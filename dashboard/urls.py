@@ -5,6 +5,8 @@ from django.urls import path
 from dashboard import alert_views as alerts
 from dashboard import fleet_acts as acts
 from dashboard import fleet_views as fleet
+from dashboard import scenario_views as scenarios
+from dashboard import search_views as search
 from dashboard import source_views as sources
 from dashboard import views
 
@@ -15,6 +17,10 @@ urlpatterns = [
     path("overview/day", views.overview_day, name="overview-day"),
     path("ips/<str:ip>/", views.ip, name="ip"),
     path("domains/<str:domain>/", views.domain, name="domain"),
+    path("scenarios/", scenarios.scenario_list, name="scenarios"),
+    path("scenarios/run", scenarios.run_all, name="scenarios-run"),
+    path("scenarios/<int:number>/run", scenarios.run_one, name="scenario-run"),
+    path("search/", search.search, name="search"),
     path("pools/<int:pk>/", views.pool, name="pool"),
     path("providers/", fleet.provider_list, name="providers"),
     path("providers/<str:provider>/", fleet.provider, name="provider"),

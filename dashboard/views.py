@@ -18,6 +18,7 @@ from dashboard.pages import domain as domains
 from dashboard.pages import ip as ips
 from dashboard.pages import overview as overviews
 from dashboard.pages import permits as pools
+from dashboard.pages.first_run import first_run
 from telemetry.domain import clean
 from telemetry.domain.errors import ParseError
 
@@ -41,20 +42,22 @@ def staff_page(view: View) -> View:
 @staff_page
 def overview(request: HttpRequest) -> HttpResponse:
     """The fleet at a glance."""
-    now = timezone.now()
-    fleet = overviews.fleet(now=now)
-    context = {"fleet": fleet, "day": overviews.day(now=now), "base_url": request.build_absolute_uri("/").rstrip("/")}
+    context = {**_fleet(request), "day": overviews.day(now=timezone.now())}
     return show_page(request, "dashboard/overview.html", "Sending IPs and domains", context)
 
 
 @staff_page
 def overview_fleet(request: HttpRequest) -> HttpResponse:
     """The part of the overview that is fetched anew every few seconds."""
-    context = {
-        "fleet": overviews.fleet(now=timezone.now()),
-        "base_url": request.build_absolute_uri("/").rstrip("/"),
-    }
-    return show_part(request, "dashboard/parts/fleet.html", context)
+    return show_part(request, "dashboard/parts/fleet.html", _fleet(request))
+
+
+def _fleet(request: HttpRequest) -> dict[str, Any]:
+    now = timezone.now()
+    fleet = overviews.fleet(now=now)
+    if fleet.has_mail:
+        return {"fleet": fleet}
+    return {"fleet": fleet, "first": first_run(request.build_absolute_uri("/").rstrip("/"), now=now)}
 
 
 @staff_page

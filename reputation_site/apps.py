@@ -4,7 +4,8 @@ import multiprocessing
 import sys
 from signal import SIGKILL
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate, pre_migrate
 
 from reputation_site.leash import die_with_parent
 
@@ -16,8 +17,13 @@ class ReputationSiteConfig(AppConfig):
     verbose_name = "Good Standing"
 
     def ready(self) -> None:
-        """Register the system checks; bind a web server's inner process to the one that watches over it."""
-        from reputation_site import checks  # noqa: F401
+        """Register checks and groups; bind a web server's inner process to the one that watches over it."""
+        from reputation_site import checks, groups  # noqa: F401
+
+        # The last app that has models (one without is sent no signal): by then every permission is there.
+        last = apps.get_app_config("reputation")
+        pre_migrate.connect(groups.note_permissions, sender=last)
+        post_migrate.connect(groups.ensure_groups, sender=last)
 
         # Without it, when the outer process is killed (-9), the inner one would serve on for ever beside its successor,
         # unseen, and keep the old code. What it had not committed was not acknowledged.

@@ -19,12 +19,15 @@ _PAGES = (
     ("Blocklists", "playlist_remove", "dashboard:blocklists"),
     ("Set-up of sources", "cable", "dashboard:sources"),
 )
+# For superusers, because running them burdens the installation.
+_SCENARIOS = ("Scenarios", "science", "dashboard:scenarios")
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Groups with their items, as unfold draws them; the console's pages are for all staff."""
+    shown = [*_PAGES, _SCENARIOS] if getattr(request.user, "is_superuser", False) else _PAGES
     pages = [
         {"title": title, "icon": symbol, "link": reverse(name), "active": request.path == reverse(name)}
-        for title, symbol, name in _PAGES
+        for title, symbol, name in shown
     ]
     return [{"title": "Console", "separator": False, "collapsible": False, "items": pages}, *sidebar(request)]

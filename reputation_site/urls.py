@@ -2,6 +2,8 @@
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import include, path
 from django.utils import timezone
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -26,6 +28,8 @@ def ready(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     path("healthz", live, name="live"),
     path("readyz", ready, name="ready"),
+    # Browsers ask for it by themselves where no page names an icon.
+    path("favicon.ico", lambda request: redirect(static("dashboard/icon.svg")), name="favicon"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),

@@ -89,11 +89,8 @@ class Fleet:
     sources: tuple[SourceRow, ...]
     rejected_waiting: int
     rejected_is_more: bool
-
-    @property
-    def has_mail(self) -> bool:
-        """Whether anything was ever reported."""
-        return bool(self.total) or any(source.last_event_at for source in self.sources)
+    has_mail: bool
+    """Whether anything but test events was ever reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +142,7 @@ def fleet(*, now: datetime) -> Fleet:
         sources=tuple(_source_row(row, now) for row in Source.objects.order_by("name")[:SOURCES_SHOWN]),
         rejected_waiting=min(rejected, queries.REJECTED_COUNTED),
         rejected_is_more=rejected > queries.REJECTED_COUNTED,
+        has_mail=bool(counts) or queries.has_events(),
     )
 
 

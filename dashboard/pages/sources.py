@@ -12,7 +12,7 @@ from django.db.models import Max
 
 from dashboard.pages.overview import SILENT_AFTER
 from dashboard.pages.setup import Step, steps
-from dashboard.queries import DAY, REJECTED_COUNTED
+from dashboard.queries import DAY, REJECTED_COUNTED, TEST_MARK
 from telemetry import intake
 from telemetry.completeness_lines import by_day, by_hour, last_day
 from telemetry.counters import last_minutes
@@ -27,7 +27,6 @@ EVENTS_SHOWN = 10
 LOOKED_THROUGH = 5_000
 SOURCES_SHOWN = 500
 TEST_DOMAIN = "test.invalid"
-TEST_MARK = "test event"
 
 
 @dataclass(frozen=True, slots=True)

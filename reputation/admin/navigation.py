@@ -111,11 +111,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     for title, entries in _GROUPS:
         items = [_item(request, *entry) for entry in entries if _sees(request, entry[2])]
-        if title == "System" and getattr(request.user, "is_superuser", False):
-            link = reverse(_SELF_TEST)
-            items.append({"title": "Self-test", "icon": "science", "link": link, "active": request.path == link})
         if items:
-            groups.append({"title": title, "separator": True, "collapsible": title == "System", "items": items})
+            groups.append({"title": title, "separator": True, "collapsible": True, "items": items})
     return groups
 
 

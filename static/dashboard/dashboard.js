@@ -8,7 +8,15 @@
   }
 
   const opened = new Set();
+
+  // Somebody marks text to copy it: a new part would take the mark away, so it waits for the next time.
+  function isMarkedIn(target) {
+    const marked = window.getSelection();
+    return Boolean(marked) && !marked.isCollapsed && target.contains(marked.anchorNode);
+  }
+
   document.addEventListener("htmx:beforeSwap", function (event) {
+    if (event.detail.shouldSwap && isMarkedIn(event.detail.target)) event.detail.shouldSwap = false;
     for (const details of event.detail.target.querySelectorAll("details[id]")) {
       if (details.open) opened.add(details.id);
       else opened.delete(details.id);

@@ -32,8 +32,11 @@ SWITCHES = (
 
 
 @contextmanager
-def browser(profile: Path, *, scripts: bool = True) -> Iterator[Chrome]:
-    """Debian's Chromium with a profile of its own; never another one that a driver manager would fetch."""
+def browser(profile: Path, *, scripts: bool = True, performance: bool = False) -> Iterator[Chrome]:
+    """Debian's Chromium with a profile of its own; never another one that a driver manager would fetch.
+
+    With `performance` its log of every request is kept.
+    """
     options = ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for switch in SWITCHES.split():
@@ -41,6 +44,8 @@ def browser(profile: Path, *, scripts: bool = True) -> Iterator[Chrome]:
     options.add_argument(f"--user-data-dir={profile}")
     if not scripts:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+    if performance:
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options=options, service=Service("/usr/bin/chromedriver"))
     try:
         yield driver

@@ -75,8 +75,9 @@ def text(client: Client, path: str) -> str:
 
 def test_without_mail_the_overview_says_the_three_steps_and_a_curl_line(staff: Client, source: Source) -> None:
     shown = text(staff, "/")
-    assert "Make a source and a token" in shown
-    assert "curl http://testserver/api/webhooks/stalwart/delivery-failure" in shown
+    assert "Connect a source ✓ done" in shown
+    assert "Send a test event ○ to do" in shown
+    assert "curl http://testserver/api/events" in shown
     assert "mta-1" in shown
 
 
