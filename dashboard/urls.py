@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from dashboard import sender_views as senders
 from dashboard import source_views as sources
 from dashboard import views
 
@@ -10,8 +11,13 @@ urlpatterns = [
     path("", views.overview, name="overview"),
     path("overview/fleet", views.overview_fleet, name="overview-fleet"),
     path("overview/day", views.overview_day, name="overview-day"),
-    path("ips/<str:ip>/", views.ip, name="ip"),
-    path("domains/<str:domain>/", views.domain, name="domain"),
+    path("ips/<str:name>/", senders.sender, {"kind": "ip"}, name="ip"),
+    path("ips/<str:name>/acts/<slug:act>", senders.act, {"kind": "ip"}, name="ip-act"),
+    path("ips/<str:name>/<slug:table>/", senders.table, {"kind": "ip"}, name="ip-table"),
+    path("domains/<str:name>/", senders.sender, {"kind": "domain"}, name="domain"),
+    path("domains/<str:name>/acts/<slug:act>", senders.act, {"kind": "domain"}, name="domain-act"),
+    path("domains/<str:name>/<slug:table>/", senders.table, {"kind": "domain"}, name="domain-table"),
+    path("changes/<int:pk>/judgement", senders.judge, name="judge"),
     path("pools/<int:pk>/", views.pool, name="pool"),
     path("blocklists/", views.blocklists, name="blocklists"),
     path("sources/", sources.source_list, name="sources"),
