@@ -97,6 +97,39 @@ def _judgement(row: AuditEntry) -> Judgement | None:
     return getattr(row, "judgement", None)
 
 
+@admin.register(Judgement)
+class JudgementAdmin(ReadOnlyAdmin):
+    """What people said of automatic changes. Said and taken back on the pages of IPs and domains, and by the API."""
+
+    list_display = ("at", "about", "action_words", "verdict_label", "note", "judged_by", "judged_at", "policy_revision")
+    list_select_related = ("entry",)
+    list_filter = (
+        ("at", TimeFilter),
+        ("verdict", ChoicesDropdownFilter),
+        ("action", ExactFilter),
+        ("judged_by", ExactFilter),
+    )
+    search_fields = ("note", "judged_by")
+    search_help_text = "Part of a note or user name"
+    sortable_by = ("at", "judged_at")
+    empty_hint = "Mark a change right or a false alarm at “What was done” on the page of its IP or domain."
+
+    @column("about")
+    def about(self, row: Judgement) -> str:
+        """The IP, or what else it was."""
+        return row.entry.sending_ip or row.entry.subject or "–"
+
+    @column("action")
+    def action_words(self, row: Judgement) -> str:
+        """What the automation did."""
+        return row.action.replace("_", " ")
+
+    @column("verdict", words={"right": "success", "false alarm": "warning"})
+    def verdict_label(self, row: Judgement) -> str:
+        """Right, or a false alarm."""
+        return row.get_verdict_display()
+
+
 @admin.register(Override)
 class OverrideAdmin(ReadOnlyAdmin):
     """What people decided about IPs. Placed and lifted on the pages of IP standing."""

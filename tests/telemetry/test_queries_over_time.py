@@ -78,6 +78,18 @@ def test_an_ip_that_began_to_send_a_domain_since_the_roll_up_counts(source: Sour
     assert sum(sums.outcomes.delivered for sums in counters.by_bucket().values()) == 3
 
 
+@pytest.mark.parametrize(("level", "age"), [(Level.HOUR, 1500), (Level.DAY, 2800)])
+def test_a_roll_up_between_two_statements_counts_nothing_twice(
+    source: Source, make_event: Make, level: Level, age: int
+) -> None:
+    record(source, make_event)
+    roll_up(now=NOW - timedelta(minutes=20))
+    counters = sender_counters("domain", DOMAIN, level, start=start_of(level, age), end=END)
+    before = sum(sums.outcomes.delivered for sums in counters.by_bucket().values())
+    roll_up(now=NOW + timedelta(minutes=5))
+    assert sum(sums.outcomes.delivered for sums in counters.by_bucket().values()) == before
+
+
 def test_days_outlive_their_minutes(source: Source, make_event: Make) -> None:
     record(source, make_event)
     roll_up(now=NOW)
