@@ -61,6 +61,7 @@ def stacked(columns: Sequence[Column], *, least_top: float = 0) -> Chart:
     """Lay out stacked bars of equal width; the axis begins at 0 and ends at a round value, at least `least_top`."""
     top = round_up(max([sum(value for _, value in column.values) for column in columns] + [least_top]))
     step = WIDTH / max(1, len(columns))
+    gap = min(_GAP, step / 4)
     bars = []
     for index, column in enumerate(columns):
         parts, base = [], float(HEIGHT)
@@ -68,7 +69,9 @@ def stacked(columns: Sequence[Column], *, least_top: float = 0) -> Chart:
             height = round(value / top * HEIGHT, 2)
             base = round(base - height, 2)
             parts.append(Part(kind, base, height))
-        bars.append(Bar(column.start, column.label, round(index * step + _GAP / 2, 2), step - _GAP, tuple(parts)))
+        bars.append(
+            Bar(column.start, column.label, round(index * step + gap / 2, 2), round(step - gap, 2), tuple(parts))
+        )
     return Chart(tuple(bars), top)
 
 

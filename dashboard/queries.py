@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
 from django.db.models import Count, F
 
-from reputation.models import AuditEntry, IpStanding, Override, SenderScore
+from reputation.models import AuditEntry, Breaker, IpStanding, Override, SenderScore
 from telemetry.counters import last_minutes
 from telemetry.domain.cells import HOUR, floor_hour
-from telemetry.domain.vocab import VolumeReporting
 from telemetry.domain.window import Outcomes
 from telemetry.models import RejectedEvent, SendingEvent
-from telemetry.queries import outcomes_by, refusals_by, volume_reporting
+from telemetry.queries import outcomes_by
 
 DAY = timedelta(hours=24)
 # Past this many rejected events the exact number helps nobody, and counting them would cost.
 REJECTED_COUNTED = 1000
 # The classification of events that a page's button made.
 TEST_MARK = "test event"
-
-
-@dataclass(frozen=True, slots=True)
-class HourOfTraffic:
-    """What happened in one hour; `sent` is None where a source reported failures only."""
-
-    start: datetime
-    outcomes: Outcomes
-    sent: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RefusalSum:
-    """Refused attempts that share a mailbox provider, a code and a cause."""
-
-    provider: str
-    code: str
-    cause: str
-    count: int
 
 
 def counts_by_status() -> dict[str, int]:
@@ -63,7 +41,17 @@ def overrides_in_force(ips: Collection[str], *, now: datetime) -> dict[str, Over
 
 def changes(*, since: datetime, limit: int) -> list[AuditEntry]:
     """Audit rows from that moment on, newest first."""
-    return list(AuditEntry.objects.filter(at__gte=since).order_by("-at", "-id")[:limit])
+    rows = AuditEntry.objects.filter(at__gte=since).select_related("judgement")
+    return list(rows.order_by("-at", "-id")[:limit])
+
+
+def changes_of(kind: str, name: str, *, limit: int) -> list[AuditEntry]:
+    """What was done to an IP, or about a domain and its breakers, newest first."""
+    rows = AuditEntry.objects.select_related("judgement").order_by("-at", "-id")
+    if kind == "ip":
+        return list(rows.filter(sending_ip=name)[:limit])
+    scopes = {str(row.scope) for row in Breaker.objects.filter(kind=kind, sender=name)}
+    return list(rows.filter(sending_ip=None, subject__in=sorted({name, *scopes}))[:limit])
 
 
 def scores_of(kind: str, name: str) -> list[SenderScore]:
@@ -93,45 +81,5 @@ def hours_of_all(*, now: datetime) -> dict[datetime, Outcomes]:
     return hours
 
 
-def hours_of_ip(ip: str, *, now: datetime) -> list[HourOfTraffic]:
-    """The traffic of one sending IP in the last 24 clock hours (UTC), the running one included."""
-    first, end = _clock_hours(now)
-    # The bucket is named again beside the key's range, so that the index by IP and time can serve.
-    only = {"sending_ip": ip, "bucket__gte": first, "bucket__lt": end}
-    found = outcomes_by(("bucket", "source_id"), start=first, end=end, only=only)
-    sums = cast("dict[tuple[datetime, int], Outcomes]", found)
-    complete = _complete_sources(sums)
-    outcomes: dict[datetime, Outcomes] = defaultdict(Outcomes)
-    incomplete: set[datetime] = set()
-    for (bucket, source), values in sums.items():
-        hour = floor_hour(bucket)
-        outcomes[hour] += values
-        if source not in complete and values.sent:
-            incomplete.add(hour)
-    return [
-        HourOfTraffic(hour, outcomes[hour], None if hour in incomplete else outcomes[hour].sent)
-        for hour in (first + index * HOUR for index in range(24))
-    ]
-
-
 def _clock_hours(now: datetime) -> tuple[datetime, datetime]:
     return floor_hour(now) - 23 * HOUR, last_minutes(now, DAY)[1]
-
-
-def _complete_sources(sums: dict[tuple[datetime, int], Outcomes]) -> set[int]:
-    """The sources whose events of this IP are its whole traffic, by the rule of `VolumeReporting`."""
-    reporting = volume_reporting()
-    delivering = {source for (_, source), values in sums.items() if values.delivered}
-    return {
-        source
-        for _, source in sums
-        if reporting.get(source, VolumeReporting.AUTO).is_whole_traffic(delivered=source in delivering)
-    }
-
-
-def refusals_by_provider(ip: str, *, now: datetime) -> list[RefusalSum]:
-    """Refused attempts of one IP over the last 24 hours by provider, code and cause, most frequent first."""
-    start, end = last_minutes(now, DAY)
-    sums = refusals_by(("provider", "code", "cause"), ip, start=start, end=end)
-    ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
-    return [RefusalSum(provider, code, cause, count) for (provider, code, cause), count in ordered if count > 0]

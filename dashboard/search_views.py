@@ -15,8 +15,8 @@ def search(request: HttpRequest) -> HttpResponse:
     """What is asked for exactly is gone to; for the rest there are lists."""
     query = searches.cleaned(request.GET.get("q", ""))
     if address := searches.known_ip(query):
-        return redirect("dashboard:ip", ip=address)
+        return redirect("dashboard:ip", address)
     if domain := searches.known_domain(query):
-        return redirect("dashboard:domain", domain=domain)
+        return redirect("dashboard:domain", domain)
     page = searches.find(query, now=timezone.now())
     return show_page(request, "dashboard/search.html", "Search", {"page": page})

@@ -7,6 +7,7 @@ from dashboard import fleet_acts as acts
 from dashboard import fleet_views as fleet
 from dashboard import scenario_views as scenarios
 from dashboard import search_views as search
+from dashboard import sender_views as senders
 from dashboard import source_views as sources
 from dashboard import views
 
@@ -15,12 +16,17 @@ urlpatterns = [
     path("", views.overview, name="overview"),
     path("overview/fleet", views.overview_fleet, name="overview-fleet"),
     path("overview/day", views.overview_day, name="overview-day"),
-    path("ips/<str:ip>/", views.ip, name="ip"),
-    path("domains/<str:domain>/", views.domain, name="domain"),
     path("scenarios/", scenarios.scenario_list, name="scenarios"),
     path("scenarios/run", scenarios.run_all, name="scenarios-run"),
     path("scenarios/<int:number>/run", scenarios.run_one, name="scenario-run"),
     path("search/", search.search, name="search"),
+    path("ips/<str:name>/", senders.sender, {"kind": "ip"}, name="ip"),
+    path("ips/<str:name>/acts/<slug:act>", senders.act, {"kind": "ip"}, name="ip-act"),
+    path("ips/<str:name>/<slug:table>/", senders.table, {"kind": "ip"}, name="ip-table"),
+    path("domains/<str:name>/", senders.sender, {"kind": "domain"}, name="domain"),
+    path("domains/<str:name>/acts/<slug:act>", senders.act, {"kind": "domain"}, name="domain-act"),
+    path("domains/<str:name>/<slug:table>/", senders.table, {"kind": "domain"}, name="domain-table"),
+    path("changes/<int:pk>/judgement", senders.judge, name="judge"),
     path("pools/<int:pk>/", views.pool, name="pool"),
     path("providers/", fleet.provider_list, name="providers"),
     path("providers/<str:provider>/", fleet.provider, name="provider"),

@@ -9,18 +9,14 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
 from dashboard.pages import blocklists as lists
-from dashboard.pages import domain as domains
-from dashboard.pages import ip as ips
 from dashboard.pages import overview as overviews
 from dashboard.pages import permits as pools
 from dashboard.pages.first_run import first_run
-from telemetry.domain import clean
-from telemetry.domain.errors import ParseError
 
 View = Callable[..., HttpResponseBase]
 
@@ -64,37 +60,6 @@ def _fleet(request: HttpRequest) -> dict[str, Any]:
 def overview_day(request: HttpRequest) -> HttpResponse:
     """The chart of the day, fetched anew every half minute."""
     return show_part(request, "dashboard/parts/day.html", {"day": overviews.day(now=timezone.now())})
-
-
-@staff_page
-def ip(request: HttpRequest, ip: str) -> HttpResponse:
-    """One sending IP; another spelling of the address leads to the canonical one."""
-    try:
-        address = clean.ip(ip, "ip")
-    except ParseError:
-        return not_found(request, f"“{ip}” is not an IP address.")
-    if address != ip:
-        return redirect("dashboard:ip", ip=address)
-    page = ips.ip_page(address, now=timezone.now())
-    if page is None:
-        return not_found(request, f"No mail from {address} has been reported yet.")
-    return show_page(request, "dashboard/ip.html", f"IP {address}", {"page": page})
-
-
-@staff_page
-def domain(request: HttpRequest, domain: str) -> HttpResponse:
-    """One sending domain; another spelling of the name leads to the canonical one."""
-    try:
-        name = clean.domain(domain, "domain")
-    except ParseError:
-        return not_found(request, f"“{domain}” is not a domain name.")
-    if name != domain:
-        return redirect("dashboard:domain", domain=name)
-    page = domains.domain_page(name, now=timezone.now())
-    if page is None:
-        message = f"{name} has no score yet. A domain gets one within five minutes of its first delivery or bounce."
-        return not_found(request, message)
-    return show_page(request, "dashboard/domain.html", f"Domain {name}", {"page": page})
 
 
 @staff_page

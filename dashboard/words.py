@@ -45,6 +45,7 @@ _ACTIONS = {
     "warmup_completed": "Warm-up completed",
     "warmup_cancelled": "Warm-up cancelled",
     "warmup_withdrawn": "Warm-up no longer proposed",
+    "judged": "Judged",
     "sending_ip_changed": "Changed by hand",
     "pool_of_domain_changed": "Pool chosen by hand",
 }

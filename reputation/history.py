@@ -14,6 +14,8 @@ from telemetry.retention import BATCH, forget_cached, keeps
 _TABLES = {
     "reputation_ipstandinghistory": "computed_at",
     "reputation_senderscorehistory": "computed_at",
+    # Judgements bear the time of the audit row that they are about, and go before it.
+    "reputation_judgement": "at",
     "reputation_auditentry": "at",
     "reputation_breakerevent": "at",
     # Events before their warm-ups, which ended after the last of them.

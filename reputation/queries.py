@@ -30,7 +30,8 @@ class Fleet:
 def fleet(*, now: datetime, most_changes: int) -> Fleet:
     """Counts by status, and the status changes of the last 24 hours, newest first."""
     counted = dict(IpStanding.objects.order_by().values_list("status").annotate(Count("pk")))
-    changes = AuditEntry.objects.filter(at__gte=now - LATELY).exclude(sending_ip=None).exclude(previous=F("new"))
+    rows = AuditEntry.objects.filter(at__gte=now - LATELY).select_related("judgement")
+    changes = rows.exclude(sending_ip=None).exclude(previous=F("new"))
     return Fleet(
         computed_at=IpStanding.objects.aggregate(latest=Max("computed_at"))["latest"],
         counts={status.value: counted.get(status.value, 0) for status in Status},

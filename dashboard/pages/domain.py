@@ -9,14 +9,17 @@ from dashboard import queries
 from dashboard.pages.audits import AuditNow, audit_of
 from dashboard.pages.blocklists import BlocklistsNow, blocklists_of
 from dashboard.pages.breakers import BreakerLine, breakers_of
-from dashboard.pages.parts import Failure, ScoreLine, last_failures
+from dashboard.pages.parts import Change, ScoreLine
 from dashboard.pages.permits import Caps, caps_now
+from dashboard.pages.rates import Rates, rates_of
+from dashboard.pages.refusals import Refusals, refusals_of
 from dashboard.pages.warmups import WarmupNow, warmup_of
+from dashboard.sender_filters import SenderFilters
 from reputation.models import SenderScoreHistory
-from telemetry.counters import last_minutes
 
-FAILURES_SHOWN = 20
 HISTORY_SHOWN = 24
+TIMELINE_SHOWN = 30
+NO_FILTERS = SenderFilters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +50,17 @@ class DomainPage:
     window_start: datetime
     window_end: datetime
     history: tuple[FormerScore, ...]
-    failures: tuple[Failure, ...]
+    rates: Rates
+    refusals: Refusals
+    timeline: tuple[Change, ...]
 
 
-def domain_page(domain: str, *, now: datetime) -> DomainPage | None:
+def domain_page(domain: str, filters: SenderFilters = NO_FILTERS, *, now: datetime) -> DomainPage | None:
     """Read the page of a sending domain (lower-case A-label form); None when it was never scored."""
     rows = queries.scores_of("domain", domain)
     if not rows or rows[0].provider:
         return None
     overall = rows[0]
-    start, end = last_minutes(now, queries.DAY)
     history = SenderScoreHistory.objects.filter(kind="domain", name=domain, provider="").order_by("-computed_at")
     return DomainPage(
         now=now,
@@ -75,5 +79,7 @@ def domain_page(domain: str, *, now: datetime) -> DomainPage | None:
             FormerScore(row.computed_at, row.score, row.delivered, row.bounced, row.complained)
             for row in history[:HISTORY_SHOWN]
         ),
-        failures=last_failures(start=start, end=end, limit=FAILURES_SHOWN, sending_domain=domain),
+        rates=rates_of("domain", domain, filters, now=now),
+        refusals=refusals_of("domain", domain, filters, now=now),
+        timeline=tuple(Change.of(row) for row in queries.changes_of("domain", domain, limit=TIMELINE_SHOWN)),
     )

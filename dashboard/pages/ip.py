@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 
 from dashboard import queries
-from dashboard.charts import Column, stacked
 from dashboard.pages.audits import AuditNow, audit_of
 from dashboard.pages.blocklists import BlocklistsNow, blocklists_of
 from dashboard.pages.breakers import BreakerLine, breakers_of
 from dashboard.pages.overview import FORMER_AFTER
-from dashboard.pages.parts import Change, Failure, Figure, OverrideNote, ScoreLine, last_failures
+from dashboard.pages.parts import Change, OverrideNote, ScoreLine
 from dashboard.pages.permits import Caps, caps_now
+from dashboard.pages.rates import Rates, rates_of
+from dashboard.pages.refusals import Refusals, refusals_of
 from dashboard.pages.warmups import WarmupNow, warmup_of
-from dashboard.queries import HourOfTraffic
-from dashboard.words import StatusWord, code_word, issue_word, plain, provider_title, status_word
-from reputation.domain.policy import Status, percent
-from reputation.models import AuditEntry, IpStanding, SendingIP
+from dashboard.sender_filters import SenderFilters
+from dashboard.words import StatusWord, code_word, issue_word, plain, status_word
+from reputation.domain.policy import Status
+from reputation.models import IpStanding, SendingIP
 from telemetry.causes import cause_of_code
-from telemetry.counters import last_minutes
 
-REFUSALS_SHOWN = 40
-FAILURES_SHOWN = 20
 TIMELINE_SHOWN = 30
-# So that one refusal among few messages does not fill the whole axis.
-LEAST_SHARE_TOP = 0.05
+NO_FILTERS = SenderFilters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +32,6 @@ class CodeCount:
     code: str
     cause: str
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class RefusalLine:
-    """Refused attempts of the last 24 hours at one provider with one code."""
-
-    provider: str
-    code: str
-    cause: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class HourLine:
-    """One hour of the table behind the charts; `sent` and `share` are None where the volume is unknown."""
-
-    start: datetime
-    delivered: int
-    bounced: int
-    deferred: int
-    """Deferrals that still stand."""
-    complained: int
-    rejected: int
-    sent: int | None
-    share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +74,18 @@ class IpPage:
     warmup: WarmupNow | None
     caps: Caps
     scores: tuple[ScoreLine, ...]
-    volume_figure: Figure
-    share_figure: Figure
-    hours: tuple[HourLine, ...]
-    refusals: tuple[RefusalLine, ...]
-    failures: tuple[Failure, ...]
+    rates: Rates
+    refusals: Refusals
     timeline: tuple[Change, ...]
 
 
-def ip_page(ip: str, *, now: datetime) -> IpPage | None:
+def ip_page(ip: str, filters: SenderFilters = NO_FILTERS, *, now: datetime) -> IpPage | None:
     """Read the page of a sending IP in canonical form; None when nobody ever heard of it."""
     standing = IpStanding.objects.filter(pk=ip).first()
     known = SendingIP.objects.filter(pk=ip).first()
     if standing is None and known is None:
         return None
     override = queries.overrides_in_force([ip], now=now).get(ip) if standing else None
-    hours = [_hour_line(hour) for hour in queries.hours_of_ip(ip, now=now)]
-    start, end = last_minutes(now, queries.DAY)
     return IpPage(
         now=now,
         ip=ip,
@@ -133,17 +99,9 @@ def ip_page(ip: str, *, now: datetime) -> IpPage | None:
         warmup=warmup_of("ip", ip, now=now),
         caps=caps_now("ip", ip, now=now),
         scores=tuple(ScoreLine.of(row) for row in queries.scores_of("ip", ip)),
-        volume_figure=_volume_figure(hours),
-        share_figure=_share_figure(hours),
-        hours=tuple(reversed(hours)),
-        refusals=tuple(
-            RefusalLine(provider_title(entry.provider), code_word(entry.code), plain(entry.cause), entry.count)
-            for entry in queries.refusals_by_provider(ip, now=now)[:REFUSALS_SHOWN]
-        ),
-        failures=last_failures(start=start, end=end, limit=FAILURES_SHOWN, sending_ip=ip),
-        timeline=tuple(
-            Change.of(row) for row in AuditEntry.objects.filter(sending_ip=ip).order_by("-at", "-id")[:TIMELINE_SHOWN]
-        ),
+        rates=rates_of("ip", ip, filters, now=now),
+        refusals=refusals_of("ip", ip, filters, now=now),
+        timeline=tuple(Change.of(row) for row in queries.changes_of("ip", ip, limit=TIMELINE_SHOWN)),
     )
 
 
@@ -170,46 +128,3 @@ def _standing(row: IpStanding, now: datetime) -> StandingNow:
         ),
         recommendations=tuple(row.recommendations),
     )
-
-
-def _hour_line(hour: HourOfTraffic) -> HourLine:
-    sums = hour.outcomes
-    return HourLine(
-        start=hour.start,
-        delivered=sums.delivered,
-        bounced=sums.bounced,
-        deferred=sums.deferred - sums.superseded,
-        complained=sums.complained,
-        rejected=sums.rejected,
-        sent=hour.sent,
-        share=sums.rejected / hour.sent if hour.sent else None,
-    )
-
-
-def _volume_figure(hours: list[HourLine]) -> Figure:
-    columns = [
-        Column(
-            line.start,
-            f"{line.start:%H:%M}: {line.delivered} delivered, {line.rejected} refused",
-            (("delivered", line.delivered), ("refused", max(0, line.rejected))),
-        )
-        for line in hours
-    ]
-    return Figure("volume-chart", "Messages per hour", "delivered, and refused on top", stacked(columns))
-
-
-def _share_figure(hours: list[HourLine]) -> Figure:
-    columns = []
-    for line in hours:
-        if line.share is None:
-            told = "volume unknown" if line.sent is None else "no mail"
-            columns.append(Column(line.start, f"{line.start:%H:%M}: {told}", ()))
-        else:
-            label = f"{line.start:%H:%M}: {_percent(line.share)}, {line.rejected} of {line.sent} sent"
-            columns.append(Column(line.start, label, (("refused", max(0.0, line.share)),)))
-    chart = stacked(columns, least_top=LEAST_SHARE_TOP)
-    return Figure("share-chart", "Refused share per hour", "refused / sent", chart, is_share=True)
-
-
-def _percent(share: float) -> str:
-    return percent(Fraction(share))

@@ -16,6 +16,7 @@ from dashboard.pages.warmups import ON_OVERVIEW_SHOWN as WARMUPS_SHOWN
 from dashboard.pages.warmups import WarmupLine, warmups_now
 from dashboard.words import StatusWord, issue_word, status_word
 from reputation.domain.policy import Status
+from reputation.judgements import FalseAlarms, false_alarms
 from reputation.models import IpStanding, Override, SendingIP
 from reputation.scores import worst
 from telemetry.domain.window import Outcomes
@@ -85,6 +86,8 @@ class Fleet:
     pools: tuple[PoolLine, ...]
     more_pools: bool
     changes: tuple[Change, ...]
+    false_alarms: tuple[FalseAlarms, ...]
+    """By kind of action, where anything was judged lately."""
     domains: tuple[ScoreLine, ...]
     sources: tuple[SourceRow, ...]
     rejected_waiting: int
@@ -138,6 +141,7 @@ def fleet(*, now: datetime) -> Fleet:
         pools=pools[:POOLS_SHOWN],
         more_pools=len(pools) > POOLS_SHOWN,
         changes=tuple(Change.of(row) for row in queries.changes(since=now - queries.DAY, limit=CHANGES_SHOWN)),
+        false_alarms=tuple(entry for entry in false_alarms(now=now) if entry.judged),
         domains=tuple(ScoreLine.of(row) for row in worst("domain", DOMAINS_SHOWN)),
         sources=tuple(_source_row(row, now) for row in Source.objects.order_by("name")[:SOURCES_SHOWN]),
         rejected_waiting=min(rejected, queries.REJECTED_COUNTED),

@@ -7,14 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard.charts import Chart
-from dashboard.words import StatusWord, action_word, provider_title, status_word
-from reputation.models import AuditEntry, Override, SenderScore
+from dashboard.words import StatusWord, action_word, plain, provider_title, status_word
+from reputation.judgements import may_be_judged
+from reputation.models import AuditEntry, Judgement, Override, SenderScore
 from telemetry.domain.mailbox_providers import OTHER
 from telemetry.models import SendingEvent
-from telemetry.queries import failures
 
 # A reply text is cut here on a page; the admin shows it whole.
 REPLY_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What somebody said of an automatic change."""
+
+    word: str
+    by: str
+    at: datetime
+    note: str
+
+    @classmethod
+    def of(cls, row: AuditEntry) -> Verdict | None:
+        """The verdict on an audit row that was read with its judgement; None where nobody judged it."""
+        found: Judgement | None = getattr(row, "judgement", None)
+        return cls(found.get_verdict_display(), found.judged_by, found.judged_at, found.note) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,9 @@ class Change:
     new: StatusWord | None
     reason: str
     by: str
+    id: int
+    may_be_judged: bool
+    verdict: Verdict | None
 
     @classmethod
     def of(cls, row: AuditEntry) -> Change:
@@ -43,6 +62,9 @@ class Change:
             new=status_word(row.new) if row.new else None,
             reason=row.reason,
             by=row.triggered_by,
+            id=row.pk,
+            may_be_judged=may_be_judged(row),
+            verdict=Verdict.of(row),
         )
 
 
@@ -163,26 +185,35 @@ class Failure:
     provider: str
     """The mailbox provider's title; empty where it is none of the known ones."""
     code: str
+    cause: str
     reply: str
 
 
 @dataclass(frozen=True, slots=True)
+class Tick:
+    """A moment below the axis of a chart, and how it reads in UTC."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart with the words around it; `unit` is what the top of its axis counts."""
+    """A chart with the words around it."""
 
     id: str
     title: str
     note: str
     chart: Chart
     is_share: bool = False
+    ticks: tuple[Tick, ...] = ()
+    """What stands below the axis, evenly spaced; empty: every sixth bar's time of day."""
+    empty: str = "Nothing in the last 24 hours."
+    """What is said instead of a chart without bars."""
 
 
-def last_failures(*, start: datetime, end: datetime, limit: int, **only: str) -> tuple[Failure, ...]:
-    """The newest failing events of a stretch, of one IP or one domain."""
-    return tuple(_failures(failures(start=start, end=end, **only)[:limit]))
-
-
-def _failures(rows: Iterable[SendingEvent]) -> Iterable[Failure]:
+def failure_lines(rows: Iterable[SendingEvent]) -> Iterable[Failure]:
+    """Failing events as they are shown."""
     for row in rows:
         cut = len(row.reply) > REPLY_SHOWN
         yield Failure(
@@ -193,5 +224,6 @@ def _failures(rows: Iterable[SendingEvent]) -> Iterable[Failure]:
             recipient_domain=row.recipient_domain,
             provider=provider_title(row.provider) if row.provider != OTHER else "",
             code=row.enhanced_code or (str(row.smtp_code) if row.smtp_code is not None else ""),
+            cause=plain(row.cause),
             reply=row.reply[:REPLY_SHOWN] + "…" if cut else row.reply,
         )

@@ -12,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from dashboard.sender_filters import SenderFilters
+from dashboard.words import action_word
 from reputation.domain.policy import percent
 
 register = template.Library()
@@ -67,3 +69,15 @@ def admin_link(name: str, *args: Any, **query: Any) -> str:
     except NoReverseMatch:
         return ""
     return f"{path}?{urlencode(query)}" if query else path
+
+
+@register.simple_tag
+def filter_query(filters: SenderFilters, **changes: str) -> str:
+    """The query string that keeps a page's filters, with some of them changed."""
+    return filters.address(**changes)
+
+
+@register.filter
+def action_words(action: str) -> str:
+    """What the automation did, for people."""
+    return action_word(action).lower()

@@ -8,7 +8,8 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from reputation.admin.labels import STATUS_COLOURS
-from reputation.models import AuditEntry, Override
+from reputation.judgements import may_be_judged
+from reputation.models import AuditEntry, Judgement, Override
 from telemetry.admin.filters import ExactFilter, TimeFilter
 from telemetry.admin.parts import BoundedPaginator, ReadOnlyAdmin, as_json, column
 
@@ -20,9 +21,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    list_display = ("at", "about", "action_words", "previous_label", "new_label", "who", "reason_short")
+    list_display = ("at", "about", "action_words", "previous_label", "new_label", "who", "verdict", "reason_short")
+    list_select_related = ("judgement",)
     list_filter = (
         ("at", TimeFilter),
+        ("judgement__verdict", ChoicesDropdownFilter),
         ("action", ExactFilter),
         ("new", ExactFilter),
         ("triggered_by", ExactFilter),
@@ -32,7 +35,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     sortable_by = ()
     empty_hint = "The first change of an IP's status, or the first act of a person, writes the first row."
     fieldsets = (
-        (None, {"fields": (("at", "about"), ("action_words", "who"), ("previous_label", "new_label"), "reason")}),
+        (
+            None,
+            {"fields": (("at", "about"), ("action_words", "who"), ("previous_label", "new_label"), "reason", "judged")},
+        ),
         ("Evidence", {"fields": ("details",)}),
     )
 
@@ -61,6 +67,21 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         """The user's name at that time, or "automated"."""
         return row.triggered_by
 
+    @column("verdict", words={"right": "success", "false alarm": "warning"})
+    def verdict(self, row: AuditEntry) -> str:
+        """Whether somebody marked the change right or a false alarm."""
+        judgement = _judgement(row)
+        return judgement.get_verdict_display() if judgement else ""
+
+    @column("judged")
+    def judged(self, row: AuditEntry) -> str:
+        """The verdict with who, when and why. It is given on the pages of the IP and the domain."""
+        judgement = _judgement(row)
+        if judgement is None:
+            return "not judged" if may_be_judged(row) else "–"
+        said = f"{judgement.get_verdict_display()}, by {judgement.judged_by} {judgement.judged_at:%Y-%m-%d %H:%M} UTC"
+        return f"{said}: {judgement.note}" if judgement.note else said
+
     @column("reason")
     def reason_short(self, row: AuditEntry) -> str:
         """Its beginning."""
@@ -70,6 +91,43 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     def details(self, row: AuditEntry) -> SafeString:
         """What was known at that moment."""
         return as_json(row.metadata)
+
+
+def _judgement(row: AuditEntry) -> Judgement | None:
+    return getattr(row, "judgement", None)
+
+
+@admin.register(Judgement)
+class JudgementAdmin(ReadOnlyAdmin):
+    """What people said of automatic changes. Said and taken back on the pages of IPs and domains, and by the API."""
+
+    list_display = ("at", "about", "action_words", "verdict_label", "note", "judged_by", "judged_at", "policy_revision")
+    list_select_related = ("entry",)
+    list_filter = (
+        ("at", TimeFilter),
+        ("verdict", ChoicesDropdownFilter),
+        ("action", ExactFilter),
+        ("judged_by", ExactFilter),
+    )
+    search_fields = ("note", "judged_by")
+    search_help_text = "Part of a note or user name"
+    sortable_by = ("at", "judged_at")
+    empty_hint = "Mark a change right or a false alarm at “What was done” on the page of its IP or domain."
+
+    @column("about")
+    def about(self, row: Judgement) -> str:
+        """The IP, or what else it was."""
+        return row.entry.sending_ip or row.entry.subject or "–"
+
+    @column("action")
+    def action_words(self, row: Judgement) -> str:
+        """What the automation did."""
+        return row.action.replace("_", " ")
+
+    @column("verdict", words={"right": "success", "false alarm": "warning"})
+    def verdict_label(self, row: Judgement) -> str:
+        """Right, or a false alarm."""
+        return row.get_verdict_display()
 
 
 @admin.register(Override)

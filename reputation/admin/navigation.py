@@ -51,6 +51,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Blocklist listings", "playlist_remove", "reputation.listing"),
             ("Listing changes", "swap_horiz", "reputation.listingevent"),
             ("Audit log", "history_edu", "reputation.auditentry"),
+            ("Judgements", "thumbs_up_down", "reputation.judgement"),
             ("IP history", "history", "reputation.ipstandinghistory"),
             ("Score history", "history", "reputation.senderscorehistory"),
         ),

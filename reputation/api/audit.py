@@ -45,6 +45,6 @@ class AuditLog(ApiView):
     def get(self, request: Request) -> Response:
         """Rows that are written once and never edited, newest first."""
         query = query_of(request, AuditQuery)
-        rows = between(AuditEntry.objects.all(), "at", query)
+        rows = between(AuditEntry.objects.select_related("judgement"), "at", query)
         rows = equal(rows, query, ("sending_ip", "subject", "action", "new", "triggered_by"))
         return page_of(request, rows, AuditEntrySerializer, NewestFirst)

@@ -234,7 +234,7 @@ class Actions(ApiView):
     )
     def get(self, request: Request, ip: str) -> Response:
         """Changes of status and acts of people, newest first."""
-        rows = AuditEntry.objects.filter(sending_ip=ip_in_path(ip))
+        rows = AuditEntry.objects.filter(sending_ip=ip_in_path(ip)).select_related("judgement")
         rows = between(rows, "at", query_of(request, PeriodQuery))
         return page_of(request, rows, AuditEntrySerializer, NewestFirst)
 

@@ -7,7 +7,15 @@ from typing import Any
 from rest_framework import serializers
 
 from reputation.domain.policy import Status
-from reputation.models import AuditEntry, IpStanding, IpStandingHistory, Override, SenderScore, SenderScoreHistory
+from reputation.models import (
+    AuditEntry,
+    IpStanding,
+    IpStandingHistory,
+    Judgement,
+    Override,
+    SenderScore,
+    SenderScoreHistory,
+)
 from telemetry.api.words import NamedChoiceField
 
 
@@ -208,10 +216,19 @@ class IpHistorySerializer(serializers.ModelSerializer[IpStandingHistory]):
         ]
 
 
+class JudgementSerializer(serializers.ModelSerializer[Judgement]):
+    """What somebody said of an automatic change."""
+
+    class Meta:
+        model = Judgement
+        fields = ["verdict", "note", "judged_at", "judged_by"]
+
+
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     """One change of standing, or one act of a person."""
 
     metadata = serializers.DictField()
+    judgement = JudgementSerializer(allow_null=True, read_only=True, help_text="Null where nobody judged it.")
 
     class Meta:
         model = AuditEntry
@@ -226,4 +243,5 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
             "reason",
             "triggered_by",
             "metadata",
+            "judgement",
         ]

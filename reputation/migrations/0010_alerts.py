@@ -10,7 +10,7 @@ import reputation.models.alerting
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("reputation", "0008_audit_score_may_be_unknown"),
+        ("reputation", "0009_judgements"),
     ]
 
     operations = [

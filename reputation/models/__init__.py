@@ -5,6 +5,7 @@ from reputation.models.audit import AuditEntry, Override
 from reputation.models.audit_report import AuditReport, AuditTarget
 from reputation.models.blocklist import Blocklist, BlocklistCanary, Listing, ListingEvent, Watermark
 from reputation.models.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerPolicyRevision
+from reputation.models.judgement import Judgement
 from reputation.models.kumomta import KumoAct, KumoServer
 from reputation.models.policy import CodeTier, MajorProviderDomain, Policy, PolicyRevision, Pool, SendingIP, TierMinimum
 from reputation.models.sending import (
@@ -37,6 +38,7 @@ __all__ = [
     "CodeTier",
     "IpStanding",
     "IpStandingHistory",
+    "Judgement",
     "KumoAct",
     "KumoServer",
     "Listing",

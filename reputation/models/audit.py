@@ -31,7 +31,10 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name_plural = "audit log"
         ordering = ["-at", "-id"]
-        indexes = [models.Index(fields=["sending_ip", "at"], name="audit_by_ip")]
+        indexes = [
+            models.Index(fields=["sending_ip", "at"], name="audit_by_ip"),
+            models.Index(fields=["subject", "at"], name="audit_by_subject"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.sending_ip or self.subject} {self.action}"

@@ -15,13 +15,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from reputation import alert_delivery, alerts
 from reputation.domain.alerting import Kind, Severity
 from reputation.models import Alert, AlertDelivery
 from tests.conftest import NOON
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 from tests.reputation.alert_rig import BAD, channel, signal
 
 pytestmark = pytest.mark.django_db
@@ -226,9 +225,7 @@ def test_an_alert_is_acknowledged_without_scripts_and_a_phone_never_scrolls_side
         log_in(driver, live_server.url, operator)
         driver.get(f"{live_server.url}/alerts/")
         driver.find_element(By.XPATH, "//main//button[contains(., 'Acknowledge')]").click()
-        WebDriverWait(driver, 15).until(
-            lambda page: "acknowledged by olga" in page.find_element(By.TAG_NAME, "main").text
-        )
+        patiently(driver, 15).until(lambda page: "acknowledged by olga" in page.find_element(By.TAG_NAME, "main").text)
     with browser(tmp_path / "phone") as driver:
         log_in(driver, live_server.url, operator)
         driver.execute_cdp_cmd(

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -29,6 +30,11 @@ SWITCHES = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1200,600"
 )
+
+
+def patiently(driver: Chrome, seconds: float) -> WebDriverWait[Chrome]:
+    """Wait for a page that exchanges parts of itself: what was found may have gone a moment later."""
+    return WebDriverWait(driver, seconds, ignored_exceptions=[StaleElementReferenceException])
 
 
 @contextmanager
@@ -77,12 +83,12 @@ def test_a_new_ip_appears_by_itself_and_the_page_stays_where_it_was(
         driver.execute_script("window.scrollTo(0, 150); window.gsSamePage = true")
         record_batch(source, mail(make_event, now, 10, sending_ip="192.0.2.77"), now=now)
         score_ips(now=now)
-        WebDriverWait(driver, 15).until(lambda page: "192.0.2.77" in page.find_element(By.ID, "gs-fleet").text)
+        patiently(driver, 15).until(lambda page: "192.0.2.77" in page.find_element(By.ID, "gs-fleet").text)
         assert driver.execute_script("return [window.scrollY, window.gsSamePage]") == [150, True]
         # Somebody is logged out elsewhere: the page does not sit there with former numbers.
         operator.is_active = False
         operator.save()
-        WebDriverWait(driver, 15).until(lambda page: "/admin/login/" in page.current_url)
+        patiently(driver, 15).until(lambda page: "/admin/login/" in page.current_url)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,6 @@ def test_a_lost_server_is_said(
         assert GOOD in driver.find_element(By.ID, "gs-fleet").text
         assert not driver.find_element(By.ID, "gs-lost").is_displayed()
         driver.set_network_conditions(offline=True, latency=0, download_throughput=0, upload_throughput=0)
-        WebDriverWait(driver, 15).until(lambda page: page.find_element(By.ID, "gs-lost").is_displayed())
+        patiently(driver, 15).until(lambda page: page.find_element(By.ID, "gs-lost").is_displayed())
         driver.set_network_conditions(offline=False, latency=0, download_throughput=-1, upload_throughput=-1)
-        WebDriverWait(driver, 15).until(lambda page: not page.find_element(By.ID, "gs-lost").is_displayed())
+        patiently(driver, 15).until(lambda page: not page.find_element(By.ID, "gs-lost").is_displayed())

@@ -15,14 +15,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from dashboard.pages.sources import send_test_event
 from reputation.standing import score_ips
 from reputation_site.first_start import FIRST_SOURCE, make_first_things
 from telemetry.domain.vocab import SourceKind
 from telemetry.models import SendingEvent, Source
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 
 pytestmark = pytest.mark.django_db
 KINDS = [kind for kind in SourceKind if kind is not SourceKind.SELF_TEST]
@@ -99,7 +98,7 @@ def test_a_newcomer_is_led_from_nothing_to_the_fleet(live_server: Any, operator:
     with browser(tmp_path) as driver:
         log_in(driver, live_server.url, operator)
         driver.get(live_server.url)
-        wait: Callable[[str, str], Any] = lambda place, told: WebDriverWait(driver, 15).until(  # noqa: E731
+        wait: Callable[[str, str], Any] = lambda place, told: patiently(driver, 15).until(  # noqa: E731
             lambda page: told in page.find_element(By.ID, place).text
         )
         wait("gs-step-send", "to do")
@@ -108,7 +107,7 @@ def test_a_newcomer_is_led_from_nothing_to_the_fleet(live_server: Any, operator:
         command = driver.find_element(By.CSS_SELECTOR, "#gs-first-command pre")
         driver.execute_script("getSelection().selectAllChildren(arguments[0]); window.gsLooks = 0;", command)
         driver.execute_script("document.addEventListener('htmx:afterRequest', () => window.gsLooks++)")
-        WebDriverWait(driver, 20).until(lambda page: page.execute_script("return window.gsLooks") > 1)
+        patiently(driver, 20).until(lambda page: page.execute_script("return window.gsLooks") > 1)
         assert driver.execute_script("return String(getSelection())").strip() == command.text.strip()
         driver.execute_script("getSelection().removeAllRanges()")
         line = shlex.split(command.text.replace("\\\n", " "))
@@ -126,4 +125,4 @@ def test_a_newcomer_is_led_from_nothing_to_the_fleet(live_server: Any, operator:
             assert json.load(answer)["processed"] == 1
         score_ips(now=timezone.now())
         wait("gs-fleet", "192.0.2.10")
-        WebDriverWait(driver, 15).until(lambda page: page.find_elements(By.ID, "gs-day"))
+        patiently(driver, 15).until(lambda page: page.find_elements(By.ID, "gs-day"))

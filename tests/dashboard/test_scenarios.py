@@ -11,13 +11,12 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from reputation.domain.policy import Status
 from reputation.domain.scenarios import SCENARIOS
 from reputation.models import IpStanding
 from telemetry.models import SendingEvent, TrafficMinute
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 
 pytestmark = pytest.mark.django_db
 
@@ -116,9 +115,7 @@ def test_the_lines_turn_green_one_by_one(live_server: Any, operator: User, tmp_p
             ".observe(document.getElementById('gs-progress-word'), {childList: true})"
         )
         driver.find_element(By.CSS_SELECTOR, "#gs-run-all button").click()
-        WebDriverWait(driver, 60).until(
-            lambda page: "all 15 passed" in page.find_element(By.ID, "gs-progress-word").text
-        )
+        patiently(driver, 60).until(lambda page: "all 15 passed" in page.find_element(By.ID, "gs-progress-word").text)
         told = driver.execute_script("return window.gsTold.map(one => one.trim())")
         assert "◐ 0 of 15 run, 0 passed" in told
         assert "◐ 7 of 15 run, 7 passed" in told
@@ -127,5 +124,5 @@ def test_the_lines_turn_green_one_by_one(live_server: Any, operator: User, tmp_p
         # One alone, again.
         driver.execute_script("document.getElementById('gs-scenario-3').dataset.old = 1")
         driver.find_element(By.ID, "gs-run-3").click()
-        WebDriverWait(driver, 15).until(lambda page: not page.find_elements(By.CSS_SELECTOR, "tr[data-old]"))
+        patiently(driver, 15).until(lambda page: not page.find_elements(By.CSS_SELECTOR, "tr[data-old]"))
         assert "passed" in driver.find_element(By.ID, "gs-scenario-3").text

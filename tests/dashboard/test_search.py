@@ -16,7 +16,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from dashboard.pages import search as searches
 from dashboard.search_queries import events_of_message
@@ -24,7 +23,7 @@ from reputation.models import Pool, SenderScore, SendingIP
 from telemetry.domain.event import Event
 from telemetry.ingest import record_batch
 from telemetry.models import SendingEvent, Source
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 from tests.dashboard.test_pages import BAD, bad_day, mail, refused
 
 pytestmark = pytest.mark.django_db
@@ -179,4 +178,4 @@ def test_a_key_leads_to_the_box_from_the_console_and_from_the_admin(
             box = driver.switch_to.active_element
             assert (box.get_attribute("id"), box.get_attribute("value")) == ("gs-search", "")
             box.send_keys("2001:db8:0::25/", Keys.BACKSPACE, Keys.ENTER)
-            WebDriverWait(driver, 10).until(lambda page: page.current_url.endswith(f"/ips/{V6}/"))
+            patiently(driver, 10).until(lambda page: page.current_url.endswith(f"/ips/{V6}/"))

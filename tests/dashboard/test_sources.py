@@ -22,7 +22,6 @@ from django.urls import reverse
 from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as until
-from selenium.webdriver.support.ui import WebDriverWait
 
 from dashboard.pages.setup import steps
 from reputation.models import IpStanding, SenderScore
@@ -36,7 +35,7 @@ from telemetry.ingest import record_batch
 from telemetry.models import CompletenessReading, MetricsWatch, RejectedEvent, SendingEvent, Source, TrafficMinute
 from telemetry.parsers.documented import DOCUMENTED
 from telemetry.tokens import issue_token
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 
 pytestmark = pytest.mark.django_db
 Make = Callable[..., Event]
@@ -347,7 +346,7 @@ def test_the_first_event_shows_by_itself_and_a_phone_never_scrolls_sideways(
         driver.get(f"{live_server.url}/sources/mta-1/")
         assert "No event yet." in driver.find_element(By.TAG_NAME, "main").text
         driver.find_element(By.XPATH, "//button[contains(., 'Send a test event')]").click()
-        WebDriverWait(driver, 15).until(until.text_to_be_present_in_element((By.ID, "gs-source-live"), "test event"))
+        patiently(driver, 15).until(until.text_to_be_present_in_element((By.ID, "gs-source-live"), "test event"))
     with browser(tmp_path / "phone") as driver:
         log_in(driver, live_server.url, operator)
         driver.execute_cdp_cmd(
@@ -358,4 +357,4 @@ def test_the_first_event_shows_by_itself_and_a_phone_never_scrolls_sideways(
             assert driver.execute_script("return document.documentElement.scrollWidth") == 360, path
         now = timezone.now()
         record_batch(source, [make_event(sending_ip="192.0.2.77", occurred_at=now)], now=now)
-        WebDriverWait(driver, 15).until(lambda page: "192.0.2.77" in page.find_element(By.ID, "gs-source-live").text)
+        patiently(driver, 15).until(lambda page: "192.0.2.77" in page.find_element(By.ID, "gs-source-live").text)

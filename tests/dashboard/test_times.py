@@ -13,11 +13,10 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from telemetry.domain.event import Event
 from telemetry.models import Source
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 from tests.dashboard.test_pages import BAD, bad_day
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.one_database]
@@ -72,7 +71,7 @@ def test_times_are_in_the_viewers_zone_until_one_prefers_utc(
         assert subheader(driver) == f"Times are in {zone}"
         # A part that is fetched anew is rewritten too.
         driver.execute_script("document.querySelector('#gs-fleet .gs-asof').dataset.old = 1")
-        WebDriverWait(driver, 15).until(
+        patiently(driver, 15).until(
             lambda page: not page.find_elements(By.CSS_SELECTOR, "#gs-fleet .gs-asof[data-old]")
         )
         assert_local(driver)
@@ -90,7 +89,7 @@ def test_times_are_in_the_viewers_zone_until_one_prefers_utc(
             "return [...document.querySelectorAll('main svg title')].map(one => one.textContent)"
         )
         assert any(hint.startswith(f"{hour - timedelta(hours=3):%H}:30") for hint in hints)
-        assert "Hour (local)" in driver.find_element(By.TAG_NAME, "main").get_attribute("textContent")
+        assert "From (local)" in driver.find_element(By.TAG_NAME, "main").get_attribute("textContent")
         # The admin writes its times in UTC and says so.
         driver.get(f"{live_server.url}/admin/reputation/ipstanding/")
         assert subheader(driver) == "All times are UTC"

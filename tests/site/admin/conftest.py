@@ -23,8 +23,10 @@ from reputation.domain.audit.findings import Check, Finding, Result
 from reputation.domain.breaker_policy import Scope
 from reputation.domain.permit import Ask
 from reputation.domain.warmup import Schedule
+from reputation.judgements import judge
 from reputation.models import (
     AlertRule,
+    AuditEntry,
     AuditReport,
     AuditTarget,
     Blocklist,
@@ -137,6 +139,8 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
     roll_up(now=now)
     for number in range(offset, offset + senders):
         ip = f"192.0.2.{10 + number}"
+        judged = AuditEntry.objects.create(at=now, sending_ip=ip, action="status_change", triggered_by="automated")
+        judge(judged, "false_alarm", note="a test run", user=user, now=now)
         overrides.quarantine(ip, reason="a complaint by phone", user=user, now=now)
         open_by_hand(Scope("ip", ip, "google"), reason="a bought list", user=user, now=now)
         intake.take_in(source, DOCUMENTED, [b'{"id": "x%d"}' % number], now=now)
