@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import cast
 
 from django.db.models import Case, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When
 
+from dashboard.keeping import kept
 from reputation.domain import breaker_policy, warmup_policy
 from reputation.models import Breaker, BreakerEvent, SenderScore, Warmup, WarmupEvent
 from telemetry.counters import last_minutes
@@ -25,10 +25,6 @@ DAY = timedelta(hours=24)
 # Events have no index by provider, which every insert would pay for; those of the most refused IPs are looked through.
 IPS_QUOTED = 10
 EVENTS_QUOTED = 400
-# Seconds: what was read faster than this is always read anew, …
-WORTH_KEEPING = 0.5
-# … and the rest is believed for so many times as long as reading it took: 5 % of a process's time at most.
-KEPT_FOR = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +60,7 @@ def seen_by_providers(length: timedelta, *, now: datetime) -> FleetSeen:
     With hundreds of IPs and thousands of domains a million cells are added up. What took long is believed for a while,
     so that paging and narrowing the table does not add them up anew; its `end` says how old it is.
     """
-    kept = _kept.get(length)
-    if kept is not None and kept[0] <= now < kept[1]:
-        return kept[2]
-    began = time.perf_counter()
-    seen = _read_by_providers(length, now)
-    took = time.perf_counter() - began
-    if took >= WORTH_KEEPING:
-        _kept[length] = (now, now + timedelta(seconds=took * KEPT_FOR), seen)
-    return seen
-
-
-_kept: dict[timedelta, tuple[datetime, datetime, FleetSeen]] = {}
+    return kept(("seen by providers", length), lambda: _read_by_providers(length, now), now=now)
 
 
 def _read_by_providers(length: timedelta, now: datetime) -> FleetSeen:

@@ -33,11 +33,13 @@ def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> None:
     """Forget what processes may remember between requests."""
+    from dashboard import keeping
     from reputation import budgets, permits
     from telemetry import ingest, retention
 
     budgets._database_store.cache_clear()
     permits.desk.cache_clear()
+    keeping.forget()
     retention.forget_cached()
     ingest._touched.clear()
 

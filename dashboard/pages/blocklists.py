@@ -155,17 +155,23 @@ def blocklists_of(kind: str, subject: str) -> BlocklistsNow:
     return BlocklistsNow(tuple(listed), tuple(pending), tuple(silent), tuple(others))
 
 
-def blocklists_page(*, now: datetime) -> BlocklistsPage:
-    """Read the page; a fixed number of queries however many senders and lists there are."""
+def listed_now(limit: int) -> tuple[tuple[ListingLine, ...], bool]:
+    """Who is believed to be listed, by the most important lists first, and whether there are more than so many."""
     rows = blocklist_queries.current(Listing.objects.filter(state=State.LISTED))
     rows = rows.exclude(blocklist__kind__in=blocklist_queries.ALLOW)
-    worst = list(rows.order_by("blocklist__tier", "-blocklist__weight", "subject")[: LISTED_SHOWN + 1])
+    worst = list(rows.order_by("blocklist__tier", "-blocklist__weight", "subject")[: limit + 1])
+    return tuple(ListingLine.of(row) for row in worst[:limit]), len(worst) > limit
+
+
+def blocklists_page(*, now: datetime) -> BlocklistsPage:
+    """Read the page; a fixed number of queries however many senders and lists there are."""
+    listed, more_listed = listed_now(LISTED_SHOWN)
     lists = _lists(Blocklist.objects.prefetch_related("canaries"))
     events = ListingEvent.objects.select_related("blocklist").order_by("-id")[:CHANGES_SHOWN]
     return BlocklistsPage(
         now=now,
-        listed=tuple(ListingLine.of(row) for row in worst[:LISTED_SHOWN]),
-        more_listed=len(worst) > LISTED_SHOWN,
+        listed=listed,
+        more_listed=more_listed,
         lists=tuple(line for line in lists if not line.why_not_asked),
         off=tuple(line for line in lists if line.why_not_asked),
         changes=tuple(_change(event) for event in events),

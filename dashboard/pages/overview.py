@@ -7,11 +7,14 @@ from datetime import datetime, timedelta
 
 from dashboard import queries
 from dashboard.charts import Column, stacked
+from dashboard.keeping import kept
 from dashboard.pages.alerts import AlertCount, open_count
+from dashboard.pages.blocklists import ListingLine, listed_now
 from dashboard.pages.breakers import ON_OVERVIEW_SHOWN, BreakerLine, open_breakers
 from dashboard.pages.parts import Change, Figure, OverrideNote, ScoreLine
 from dashboard.pages.permits import ON_OVERVIEW_SHOWN as POOLS_SHOWN
 from dashboard.pages.permits import PoolLine, pools_in_short
+from dashboard.pages.sparks import Spark, sparks
 from dashboard.pages.warmups import ON_OVERVIEW_SHOWN as WARMUPS_SHOWN
 from dashboard.pages.warmups import WarmupLine, warmups_now
 from dashboard.words import StatusWord, issue_word, status_word
@@ -19,6 +22,8 @@ from reputation.domain.policy import Status
 from reputation.judgements import FalseAlarms, false_alarms
 from reputation.models import IpStanding, Override, SendingIP
 from reputation.scores import worst
+from telemetry.completeness_lines import last_day
+from telemetry.domain.completeness import Line
 from telemetry.domain.window import Outcomes
 from telemetry.models import Source
 
@@ -26,6 +31,7 @@ IPS_SHOWN = 50
 CHANGES_SHOWN = 12
 DOMAINS_SHOWN = 10
 SOURCES_SHOWN = 50
+LISTED_SHOWN = 6
 # A source that says nothing for so long is pointed out. Servers with little mail are quiet for minutes, seldom an hour.
 SILENT_AFTER = timedelta(hours=1)
 # A standing this much older than now is a former one: its IP has sent nothing since.
@@ -56,11 +62,13 @@ class IpRow:
     last_window: datetime | None
     """Where its last window ended, when that is long past; None while the standing is a current one."""
     override: OverrideNote | None
+    spark: Spark | None
+    """None where nothing was counted in the last hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source and how long it has been silent."""
+    """A source, how long it has been silent, and how much of what its server counted arrived."""
 
     id: int
     name: str
@@ -68,6 +76,8 @@ class SourceRow:
     is_active: bool
     last_event_at: datetime | None
     is_silent: bool
+    compared: Line | None
+    """The last 24 hours; None where its server's own counters are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,9 @@ class Fleet:
     more_warmups: bool
     pools: tuple[PoolLine, ...]
     more_pools: bool
+    listed: tuple[ListingLine, ...]
+    """On blocklists, by the most important ones first."""
+    more_listed: bool
     changes: tuple[Change, ...]
     false_alarms: tuple[FalseAlarms, ...]
     """By kind of action, where anything was judged lately."""
@@ -126,13 +139,18 @@ def fleet(*, now: datetime) -> Fleet:
     breakers = open_breakers()
     warmups = warmups_now(now=now)
     pools = pools_in_short(now=now)
+    listed, more_listed = listed_now(LISTED_SHOWN)
+    charts = sparks(ips, now=now)
+    sources = list(Source.objects.order_by("name")[:SOURCES_SHOWN])
+    compared = last_day([row.pk for row in sources], now=now)
     return Fleet(
         now=now,
         counts=tuple(StatusCount(status_word(status), counts.get(status, 0)) for status in reversed(Status)),
         total=sum(counts.values()),
         alerts=open_count(),
         ips=tuple(
-            _ip_row(row, overrides.get(row.sending_ip), labels.get(row.sending_ip, ""), now) for row in standings
+            _ip_row(row, overrides.get(row.sending_ip), labels.get(row.sending_ip, ""), charts.get(row.sending_ip), now)
+            for row in standings
         ),
         breakers=breakers[:ON_OVERVIEW_SHOWN],
         more_breakers=len(breakers) > ON_OVERVIEW_SHOWN,
@@ -140,10 +158,12 @@ def fleet(*, now: datetime) -> Fleet:
         more_warmups=len(warmups) > WARMUPS_SHOWN,
         pools=pools[:POOLS_SHOWN],
         more_pools=len(pools) > POOLS_SHOWN,
+        listed=listed,
+        more_listed=more_listed,
         changes=tuple(Change.of(row) for row in queries.changes(since=now - queries.DAY, limit=CHANGES_SHOWN)),
         false_alarms=tuple(entry for entry in false_alarms(now=now) if entry.judged),
         domains=tuple(ScoreLine.of(row) for row in worst("domain", DOMAINS_SHOWN)),
-        sources=tuple(_source_row(row, now) for row in Source.objects.order_by("name")[:SOURCES_SHOWN]),
+        sources=tuple(_source_row(row, compared.get(row.pk), now) for row in sources),
         rejected_waiting=min(rejected, queries.REJECTED_COUNTED),
         rejected_is_more=rejected > queries.REJECTED_COUNTED,
         has_mail=bool(counts) or queries.has_events(),
@@ -152,7 +172,7 @@ def fleet(*, now: datetime) -> Fleet:
 
 def day(*, now: datetime) -> Day:
     """Read the traffic of the last 24 clock hours from the counters."""
-    hours = queries.hours_of_all(now=now)
+    hours = kept("hours of all", lambda: queries.hours_of_all(now=now), now=now)
     columns = [
         Column(
             start,
@@ -171,7 +191,7 @@ def day(*, now: datetime) -> Day:
     )
 
 
-def _ip_row(row: IpStanding, override: Override | None, label: str, now: datetime) -> IpRow:
+def _ip_row(row: IpStanding, override: Override | None, label: str, spark: Spark | None, now: datetime) -> IpRow:
     return IpRow(
         ip=row.sending_ip,
         label=label,
@@ -184,10 +204,11 @@ def _ip_row(row: IpStanding, override: Override | None, label: str, now: datetim
         issue=issue_word(row.issue_type) if row.status != Status.HEALTHY else "",
         last_window=row.window_end if now - row.window_end > FORMER_AFTER else None,
         override=OverrideNote.of(override, row.automatic_status) if override else None,
+        spark=spark,
     )
 
 
-def _source_row(row: Source, now: datetime) -> SourceRow:
+def _source_row(row: Source, compared: Line | None, now: datetime) -> SourceRow:
     return SourceRow(
         id=row.pk,
         name=row.name,
@@ -195,4 +216,5 @@ def _source_row(row: Source, now: datetime) -> SourceRow:
         is_active=row.is_active,
         last_event_at=row.last_event_at,
         is_silent=row.is_active and row.last_event_at is not None and now - row.last_event_at > SILENT_AFTER,
+        compared=compared,
     )

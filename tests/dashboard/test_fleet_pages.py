@@ -17,7 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from dashboard import fleet_queries
+from dashboard import keeping
 from dashboard.pages.providers import COLUMNS_SHOWN, RANGES, ProvidersPage, providers_page
 from reputation import warmups
 from reputation.breaker_acts import close_by_hand, open_by_hand
@@ -59,8 +59,8 @@ def staff(client: Client, operator: User) -> Client:
 @pytest.fixture(autouse=True)
 def _always_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine: what a test has just stored is read."""
-    monkeypatch.setattr(fleet_queries, "WORTH_KEEPING", math.inf)
-    fleet_queries._kept.clear()
+    monkeypatch.setattr(keeping, "WORTH_KEEPING", math.inf)
+    keeping.forget()
 
 
 @pytest.fixture
@@ -250,8 +250,8 @@ def test_a_range_counts_each_message_once_whatever_was_rolled_up(
 def test_sums_that_took_long_are_believed_for_a_while_and_breakers_never(
     source: Source, make_event: Make, operator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_queries, "WORTH_KEEPING", 0)
-    monkeypatch.setattr(fleet_queries, "KEPT_FOR", 10**6)
+    monkeypatch.setattr(keeping, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(keeping, "KEPT_FOR", 10**6)
     now = timezone.now()
     record_batch(source, mail(make_event, now, 60), now=now)
     assert cells(heat(now=now)) == {(GOOD, "google"): ("healthy", 60, 0)}

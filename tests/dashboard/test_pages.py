@@ -18,7 +18,7 @@ from dashboard.pages.ip import ip_page
 from dashboard.pages.overview import day, fleet
 from reputation import overrides, permits
 from reputation.domain.policy import Status
-from reputation.models import AuditEntry, IpStanding
+from reputation.models import AuditEntry, Blocklist, IpStanding, Listing
 from reputation.scores import score_senders
 from reputation.standing import score_ips
 from telemetry.causes import classifier
@@ -27,7 +27,7 @@ from telemetry.domain.event import Event
 from telemetry.domain.vocab import EventType, VolumeReporting
 from telemetry.ingest import record_batch
 from telemetry.mailbox_providers import directory
-from telemetry.models import Source
+from telemetry.models import CompletenessReading, Source
 
 pytestmark = pytest.mark.django_db
 Make = Callable[..., Event]
@@ -222,6 +222,37 @@ def test_a_source_that_fell_silent_is_pointed_out(staff: Client, source: Source,
     assert "silent for" not in text(staff, "/overview/fleet")
     Source.objects.update(last_event_at=timezone.now() - timedelta(hours=3, minutes=1))
     assert "silent for 3 h" in text(staff, "/overview/fleet")
+
+
+def test_the_overview_has_the_last_hours_of_each_ip_in_words_too(
+    staff: Client, source: Source, make_event: Make
+) -> None:
+    now = timezone.now()
+    bad_day(source, make_event, now)
+    record_batch(source, mail(make_event, now - timedelta(hours=3), 50, sending_ip=BAD), now=now)
+    record_batch(source, mail(make_event, now - timedelta(hours=30), 70, sending_ip=BAD), now=now)
+    roll_up(now=now)
+    page = staff.get("/overview/fleet").content.decode()
+    assert 'aria-label="Last 12 hours: 430 delivered, 20 refused"' in page
+    assert 'aria-label="Last 12 hours: 100 delivered, 0 refused"' in page
+    spark = next(row.spark for row in fleet(now=now).ips if row.ip == BAD)
+    assert spark is not None
+    assert sum(bool(bar.parts and any(part.height for part in bar.parts)) for bar in spark.chart.bars) in (2, 3)
+
+
+def test_the_overview_says_who_is_listed_and_what_is_missing(staff: Client, source: Source, make_event: Make) -> None:
+    now = timezone.now()
+    bad_day(source, make_event, now)
+    assert "No sending IP and no sending domain is believed to be listed." in text(staff, "/overview/fleet")
+    psbl = Blocklist.objects.get(name="psbl")
+    Listing.objects.create(kind="ip", subject=BAD, blocklist=psbl, state="listed", since=now, due_at=now, shard=0)
+    start = now - timedelta(hours=2)
+    CompletenessReading.objects.create(
+        source=source, start=start, end=start + timedelta(minutes=1), server_delivered=200, arrived_delivered=196
+    )
+    shown = text(staff, "/overview/fleet")
+    assert f"listed {BAD} on psbl" in shown
+    assert "98 % arrived, 4 missing" in shown
 
 
 def test_a_change_of_yesterday_is_no_news(source: Source) -> None:
