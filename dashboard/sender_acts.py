@@ -155,9 +155,9 @@ def _now(act: Act, standing: IpStanding | None, override: Override | None) -> st
     if act not in (QUARANTINE, RELEASE, OVERRIDE, LIFT) or standing is None:
         return ""
     if act is LIFT:
-        return f"It is {standing.status} now and becomes {standing.automatic_status}."
+        return f"Its status is {standing.status} now and becomes {standing.automatic_status}."
     ends = " The override in force ends." if override is not None else ""
-    return f"It is {standing.status} now; the automation says {standing.automatic_status}.{ends}"
+    return f"Its status is {standing.status} now; the automation says {standing.automatic_status}.{ends}"
 
 
 # --- what each does --------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def _look_up(sender: Sender, given: dict[str, Any], user: User, now: datetime) -
     if silent:
         found.append((messages.WARNING, f"{len(silent)} said nothing: {_named(silent)}."))
     if pending:
-        found.append((messages.WARNING, f"{len(pending)} did not answer in time and are asked on: {_named(pending)}."))
+        found.append((messages.WARNING, f"No answer in time, still being asked: {_named(pending)}."))
     return found
 
 

@@ -87,7 +87,7 @@ def test_the_page_says_what_was_done_and_the_override_can_be_lifted(staff: Clien
     page = staff.get(f"/ips/{BAD}/")
     assert re.match(rf"{BAD} is released until 20\d\d-\d\d-\d\d \d\d:\d\d UTC\.", told(page)[0])
     assert 'id="act-lift"' in page.content.decode()
-    assert "It is healthy now and becomes quarantine." in page.content.decode()
+    assert "Its status is healthy now and becomes quarantine." in page.content.decode()
     act(staff, "lift", reason="looked again")
     assert f"By the automation {BAD} is quarantine." in told(staff.get(f"/ips/{BAD}/"))[0]
     assert not Override.objects.filter(ended_at=None).exists()
