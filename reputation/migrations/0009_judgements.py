@@ -1,4 +1,4 @@
-"""Whether the automation was right; and the audit log by what it is about, for the pages of domains."""
+"""Whether the automation was right."""
 
 from __future__ import annotations
 
@@ -15,10 +15,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddIndex(
-            model_name="auditentry",
-            index=models.Index(fields=["subject", "at"], name="audit_by_subject"),
-        ),
         migrations.CreateModel(
             name="Judgement",
             fields=[
