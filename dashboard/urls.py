@@ -3,13 +3,13 @@
 from django.urls import path
 
 from dashboard import alert_views as alerts
+from dashboard import files, views
 from dashboard import fleet_acts as acts
 from dashboard import fleet_views as fleet
 from dashboard import scenario_views as scenarios
 from dashboard import search_views as search
 from dashboard import sender_views as senders
 from dashboard import source_views as sources
-from dashboard import views
 
 app_name = "dashboard"
 urlpatterns = [
@@ -28,6 +28,7 @@ urlpatterns = [
     path("domains/<str:name>/<slug:table>/", senders.table, {"kind": "domain"}, name="domain-table"),
     path("changes/<int:pk>/judgement", senders.judge, name="judge"),
     path("pools/<int:pk>/", views.pool, name="pool"),
+    path("files/<slug:what>.csv", files.download, name="file"),
     path("providers/", fleet.provider_list, name="providers"),
     path("providers/<str:provider>/", fleet.provider, name="provider"),
     path("breakers/", fleet.breaker_list, name="breakers"),
