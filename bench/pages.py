@@ -1,7 +1,7 @@
 """The console's pages over HTTP as a browser asks for them: 500 sending IPs, 5,000 sending domains, 30 days.
 
-The last day's counters are those of `bench.scale`; the days before are its copies. Beside them stands a page that says
-"not found": the same frame, session and middleware, and nothing to show.
+The last day's counters are those of `bench.scale`; the days before are its copies. Beside them stands the page of an
+empty search: the same frame, session and middleware, and nothing to show.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from telemetry.retention import ensure_policies  # noqa: E402
 EVENTS, DAYS, ASKED = 250_000, 30, 40
 DOMAIN = "sender0.example"
 PAGES = {
-    "a page with nothing to show": "/ips/203.0.113.99/",
+    "a page with nothing to show": "/search/",
     "overview": "/",
     "overview, the part that is fetched anew": "/overview/fleet",
     "IP": f"/ips/{ip(0)}/",
@@ -53,14 +53,13 @@ PAGES = {
 
 
 def copy_days(days: int, now: datetime) -> None:
-    """The rolled-up counters of the last 24 hours again for the days before; their keys only have to differ."""
+    """The rolled-up counters of the last 24 hours again for the days before."""
     steps = {
         "hour": (floor_hour(now) - timedelta(hours=23), range(1, days)),
         # 24 hours touch two days.
         "day": (floor_day(now) - timedelta(days=1), range(2, days, 2)),
     }
     postgres = connection.vendor == "postgresql"
-    key = "gen_random_uuid()" if postgres else "lower(hex(randomblob(16)))"
     for kind, (level, (first, earlier)) in itertools.product(("traffic", "refusal"), steps.items()):
         table = f"telemetry_{kind}{level}"
         with connection.cursor() as cursor:
@@ -68,9 +67,15 @@ def copy_days(days: int, now: datetime) -> None:
             others = ", ".join(f'"{column}"' for column in columns if column not in ("id", "bucket"))
             for day in earlier:
                 bucket = f"bucket - INTERVAL '{day} days'" if postgres else f"datetime(bucket, '-{day} days')"
+                # A key begins with its bucket's minute.
+                key = (
+                    f"(lpad(to_hex((extract(epoch FROM {bucket}) / 60)::bigint), 8, '0') || substr(id::text, 9))::uuid"
+                    if postgres
+                    else f"printf('%08x', strftime('%s', {bucket}) / 60) || substr(id, 9)"
+                )
                 cursor.execute(
                     f"INSERT INTO {table} (id, bucket, {others}) SELECT {key}, {bucket}, {others} FROM {table} "
-                    "WHERE bucket >= %s",
+                    "WHERE bucket >= %s ON CONFLICT DO NOTHING",
                     [connection.ops.adapt_datetimefield_value(first)],
                 )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -108,7 +109,7 @@ def _store(kind: str, seen: dict[tuple[str, str], Outcomes], start: datetime, en
     rows: list[sql.Row] = []
     history: list[sql.Row] = []
     noted: list[int] = []
-    for (name, provider), outcomes in sorted(seen.items()):
+    for (name, provider), outcomes in seen.items():
         last = stored.get((name, provider))
         if last is not None and _is_unchanged(last, outcomes):
             if last.has_recent_mail and last.score is not None and last.pk in due:
@@ -124,7 +125,8 @@ def _store(kind: str, seen: dict[tuple[str, str], Outcomes], start: datetime, en
             history.append((kind, name, provider, result.value, *_history_numbers(outcomes), now))
         known = (kind, name, provider, value, *_numbers(outcomes), result is not None)
         rows.append((*known, start, end, now, now, history_at, *explanation))
-    sql.write_scores(rows)
+    # In one order for every writer, so that two runs never wait for each other at once.
+    sql.write_scores(sorted(rows, key=itemgetter(0, 1, 2)))
     sql.add_score_history(history)
     _update(noted, history_at=now)
     quiet = [last.pk for key, last in stored.items() if last.has_recent_mail and key not in seen]

@@ -18,6 +18,7 @@ from telemetry.admin.parts import BoundedPaginator, ReadOnlyAdmin, as_json, colu
 class AuditEntryAdmin(ReadOnlyAdmin):
     """Every change of standing and every act of a person, newest first."""
 
+    date_hierarchy = "at"
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -153,6 +153,7 @@ class BreakerAdmin(ReadOnlyAdmin):
 class BreakerEventAdmin(ReadOnlyAdmin):
     """Every transition of every breaker, newest first."""
 
+    date_hierarchy = "at"
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -207,6 +207,7 @@ _HEADS = ("Day", "Planned", "Used", "Judged")
 class WarmupEventAdmin(ReadOnlyAdmin):
     """Every transition of every warm-up, newest first."""
 
+    date_hierarchy = "at"
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import cache
 from typing import NamedTuple
 
 from reputation.domain.policy import percent
@@ -181,7 +182,12 @@ def _delivery_penalty(rate: Rate) -> Penalty | None:
 
 
 def _missed(rate: Fraction, threshold: Fraction, points: int) -> Penalty:
-    return Penalty(f"delivery rate not above {percent(threshold)}", points, rate, threshold)
+    return Penalty(f"delivery rate not above {_words(threshold)}", points, rate, threshold)
+
+
+@cache
+def _words(threshold: Fraction) -> str:
+    return percent(threshold)
 
 
 def _confidence(bounce: Rate, complaint: Rate) -> Confidence:

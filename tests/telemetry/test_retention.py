@@ -94,9 +94,11 @@ def test_no_statement_deletes_more_than_a_batch(
     removed = clean_up(now=NOON + timedelta(days=40), batch=10)
     assert removed["events_passing"] == removed["receipts"] == 25
     events = next(counts for table, counts in gone.items() if "event" in table and any(counts))
-    assert (
-        [count for count in events if count] == [count for count in gone["telemetry_receipt"] if count] == [10, 10, 5]
-    )
+    for counts in (events, gone["telemetry_receipt"]):
+        # How many it takes depends on the pages on which PostgreSQL put the rows.
+        assert sum(counts) == 25
+        assert 3 <= len([count for count in counts if count]) <= 5
+        assert max(counts) == 10
     assert RetentionPolicy.objects.get(pk="events_passing").last_removed == 25
 
 
