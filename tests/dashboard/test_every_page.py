@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import Model
 from django.utils import timezone
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from reputation.models import Pool
+from reputation import alert_watch, warmup_acts
+from reputation.breaker_acts import open_by_hand
+from reputation.domain.breaker_policy import Scope
+from reputation.models import Alert, Breaker, Pool, Warmup, WarmupTemplate
+from reputation.models.warmup import DEFAULT_TEMPLATE
 from telemetry.domain.event import Event
 from telemetry.models import Source
 from tests.dashboard.test_browser import browser, log_in
@@ -52,7 +57,10 @@ PAGES = (
     Page("/providers/"),
     Page("/providers/google/", needs_data=True),
     Page("/breakers/"),
+    Page("/breakers/{breaker}/", needs_data=True),
     Page("/warmups/"),
+    Page("/warmups/{warmup}/", needs_data=True),
+    Page("/alerts/{alert}/", needs_data=True),
     Page("/blocklists/"),
     Page("/sources/"),
     Page("/sources/mta-1/", needs_data=True),
@@ -86,7 +94,12 @@ def visit(
 ) -> Callable[[Page, str], bool]:
     """Open a page in a look, logged in; False where it has nothing to show on an empty installation."""
     if request.param == "full":
-        bad_day(Source.objects.create(name="mta-1", kind="generic"), make_event, timezone.now())
+        now = timezone.now()
+        bad_day(Source.objects.create(name="mta-1", kind="generic"), make_event, now)
+        open_by_hand(Scope("ip", BAD, "google"), reason="a bought list", user=operator, now=now)
+        template = WarmupTemplate.objects.get(name=DEFAULT_TEMPLATE)
+        warmup_acts.start("domain", "new.example", template, reason="a new brand", user=operator, now=now)
+        alert_watch.tick(now=now)
     driver.get_log("browser")
     log_in(driver, live_server.url, operator)
     pool = Pool.objects.values_list("pk", flat=True).order_by("pk").first()
@@ -101,10 +114,19 @@ def visit(
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         for name in ("browser", "performance"):
             driver.get_log(name)
-        driver.get(live_server.url + page.path.format(pool=pool))
+        driver.get(live_server.url + page.path.format(pool=pool, **first_rows()))
         return True
 
     return go
+
+
+def first_rows() -> dict[str, int | None]:
+    """The keys of one row of each list, where it has any."""
+    lists: dict[str, type[Model]] = {"breaker": Breaker, "warmup": Warmup, "alert": Alert}
+    return {
+        name: model._default_manager.order_by("pk").values_list("pk", flat=True).first()
+        for name, model in lists.items()
+    }
 
 
 def violations(driver: Chrome) -> list[str]:
