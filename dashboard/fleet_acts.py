@@ -98,11 +98,11 @@ def act_on_warmup(request: HttpRequest, pk: int, act: str) -> HttpResponseBase:
     form = wanted.form(request.POST, key=f"{act}-{pk}")
     if form.is_valid():
         try:
-            moved = wanted.run(row, user=acting_user(request), now=timezone.now(), **form.cleaned_data)
+            moved = wanted.act.run(row, user=acting_user(request), now=timezone.now(), **form.cleaned_data)
         except ValidationError as error:
             say(form, error)
         else:
-            messages.success(request, f"{wanted.done}: {moved}.")
+            messages.success(request, f"{wanted.act.done}: {moved}.")
             return redirect("dashboard:warmup", pk=pk)
     return show_warmup(request, row, {act: form})
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
 
-from reputation import warmup_acts
+from reputation.admin.warmup_acts import CANCEL, COMPLETE, CONFIRM, SKIP, WarmupAct
 from reputation.breaker_acts import LONGEST_PROVIDER
 from reputation.domain.warmup_policy import State
 from reputation.models import Breaker, Warmup, WarmupTemplate
@@ -95,47 +95,20 @@ class ActForm:
 
 
 @dataclass(frozen=True, slots=True)
-class WarmupAct:
-    """One thing that people do about a warm-up, and in which states."""
+class OfferedAct:
+    """One thing that people do about a warm-up, said as in the admin: its button, in which states, and what it asks."""
 
     title: str
-    text: str
-    done: str
-    run: Callable[..., Warmup]
+    act: WarmupAct
     states: tuple[State, ...]
     form: type[ReasonForm] = ReasonForm
 
 
-WARMUP_ACTS: Final[Mapping[str, WarmupAct]] = {
-    "confirm": WarmupAct(
-        title="Confirm",
-        text="It starts today with the first day of what was proposed; what was sent since midnight counts.",
-        done="Started",
-        run=warmup_acts.confirm,
-        states=(State.PROPOSED,),
-    ),
-    "skip": WarmupAct(
-        title="Skip days",
-        text="The window in force goes on with that day’s volume.",
-        done="Skipped",
-        run=warmup_acts.skip,
-        states=(State.RUNNING,),
-        form=SkipForm,
-    ),
-    "complete": WarmupAct(
-        title="Complete",
-        text="The sender counts as warm: nothing of this limits it any longer.",
-        done="Completed",
-        run=warmup_acts.complete,
-        states=(State.RUNNING,),
-    ),
-    "cancel": WarmupAct(
-        title="Cancel",
-        text="Nothing of this limits the sender any longer, and the detection leaves it alone for 30 days.",
-        done="Cancelled",
-        run=warmup_acts.cancel,
-        states=(State.PROPOSED, State.RUNNING),
-    ),
+WARMUP_ACTS: Final[Mapping[str, OfferedAct]] = {
+    "confirm": OfferedAct("Confirm", CONFIRM, (State.PROPOSED,)),
+    "skip": OfferedAct("Skip days", SKIP, (State.RUNNING,), SkipForm),
+    "complete": OfferedAct("Complete", COMPLETE, (State.RUNNING,)),
+    "cancel": OfferedAct("Cancel", CANCEL, (State.PROPOSED, State.RUNNING)),
 }
 _OPEN = ("Open", "Nothing of this mail passes, whatever its numbers say.", "Empty: until it is closed.")
 _CLOSE = ("Close", "This mail flows in full, whatever its numbers say.", "Empty: for 24 hours.")
@@ -161,9 +134,9 @@ def warmup_act_forms(row: Warmup, given: Mapping[str, ReasonForm] | None = None)
     """What may be done about a warm-up as it stands; `given` are forms that could not be taken."""
     filled = given or {}
     return [
-        ActForm(name, act.title, act.text, filled.get(name) or act.form(key=f"{name}-{row.pk}"))
-        for name, act in WARMUP_ACTS.items()
-        if row.state in act.states or name in filled
+        ActForm(name, offered.title, offered.act.text, filled.get(name) or offered.form(key=f"{name}-{row.pk}"))
+        for name, offered in WARMUP_ACTS.items()
+        if row.state in offered.states or name in filled
     ]
 
 

@@ -28,6 +28,8 @@ _ABOUT, _KEY = "about.json", "secret_key"
 _DATABASE = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
 # Pages copied at a time: between two portions writers have their turn.
 _PAGES = 1_000
+# Where the tables of a PostgreSQL database wait while a backup is put in their place.
+_ASIDE = "before_restore"
 
 
 class BackupError(Exception):
@@ -73,19 +75,16 @@ def restore(source: Path, *, replace: bool) -> dict[str, Any]:
             raise BackupError(f"This is a backup of {kind}, and DATABASE_URL names {connection.vendor}.")
         if connection.introspection.table_names() and not replace:
             raise BackupError("The database is not empty; add --replace to lose what it holds.")
-        _put_key((Path(folder) / _KEY).read_text(encoding="ascii"))
+        key = (Path(folder) / _KEY).read_text(encoding="ascii")
+        if key != settings.SECRET_KEY and (os.environ.get("GS_SECRET_KEY") or os.environ.get("GS_SECRET_KEY_FILE")):
+            raise BackupError("The backup was made with another secret key than GS_SECRET_KEY: set that one first.")
         connections.close_all()
         database = Path(folder) / _DATABASE[kind]
         if kind == "sqlite":
             _put_sqlite(database)
         else:
-            with connection.cursor() as cursor:
-                # pg_restore --clean drops only what the backup has.
-                cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-            connections.close_all()
-            options = ("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction")
-            name = connection.settings_dict["NAME"]
-            _run(_program("pg_restore"), *options, "--schema=public", f"--dbname={name}", str(database))
+            _put_postgresql(database)
+        _put_key(key)
         call_command("migrate", verbosity=0, interactive=False)
     return about
 
@@ -109,13 +108,32 @@ def _put_sqlite(source: Path) -> None:
             read.backup(written)
     except sqlite3.OperationalError as error:
         raise BackupError(f"The database cannot be replaced ({error}): stop everything that uses it first.") from error
+    except sqlite3.DatabaseError as error:
+        raise BackupError(f"The backup's database cannot be read ({error}); nothing was changed.") from error
+
+
+def _put_postgresql(source: Path) -> None:
+    """What was there steps aside until the backup is in; when that fails it comes back."""
+    program = _program("pg_restore")
+    _execute(f"ALTER SCHEMA public RENAME TO {_ASIDE}; CREATE SCHEMA public")
+    options = ("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "--schema=public")
+    try:
+        _run(program, *options, f"--dbname={connection.settings_dict['NAME']}", str(source))
+    except BaseException:
+        _execute(f"DROP SCHEMA public CASCADE; ALTER SCHEMA {_ASIDE} RENAME TO public")
+        raise
+    _execute(f"DROP SCHEMA {_ASIDE} CASCADE")
+
+
+def _execute(statements: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statements)
+    connections.close_all()
 
 
 def _put_key(key: str) -> None:
     if key == settings.SECRET_KEY:
         return
-    if os.environ.get("GS_SECRET_KEY") or os.environ.get("GS_SECRET_KEY_FILE"):
-        raise BackupError("The backup was made with another secret key than GS_SECRET_KEY: set that one first.")
     # The folder's key belongs to the database that is replaced.
     draft = settings.DATA_DIR / f"{_KEY}.new"
     with _closed_file(draft) as file:

@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max
 from django.utils import timezone
 
+from reputation.domain.alert_signals import DISK_CRITICAL
 from reputation_site import broker
 from telemetry.counters import rolled_up_to
 from telemetry.domain.cells import first_key
@@ -23,7 +24,6 @@ from telemetry.models import Lease, TrafficMinute
 TASKS_EVERY = timedelta(minutes=2)
 # Counters are rolled up every five minutes.
 ROLLED_UP_WITHIN = timedelta(minutes=15)
-LEAST_DISK_FREE = 0.05
 CLOCKS_APART = timedelta(seconds=2)
 _PATIENCE = 1.0  # seconds, for the broker
 
@@ -118,7 +118,7 @@ def _counters(now: datetime) -> Iterator[Trouble]:
 def _disk(now: datetime) -> Iterator[Trouble]:
     folder = settings.DATA_DIR
     usage = shutil.disk_usage(folder if folder.exists() else folder.parent)
-    if usage.free < LEAST_DISK_FREE * usage.total:
+    if usage.free < DISK_CRITICAL * usage.total:
         yield Trouble(
             "disk",
             f"{usage.free / usage.total:.1%} of the disk with the data folder is free.",

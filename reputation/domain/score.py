@@ -26,12 +26,11 @@ class _Step(NamedTuple):
     above: Fraction
     points: int
     number: float
-    words: str
 
     @classmethod
     def of(cls, above: Fraction, points: int) -> _Step:
-        """The step with what is worked out of it."""
-        return cls(above, points, float(above), percent(above))
+        """The step with its threshold as a float too."""
+        return cls(above, points, float(above))
 
     def is_below(self, rate: Rate) -> bool:
         """Whether the rate lies above the threshold, exactly."""
@@ -165,7 +164,7 @@ def _above(name: str, rate: Rate, ladder: tuple[_Step, ...]) -> Penalty | None:
         return None
     for step in ladder:
         if step.is_below(rate):
-            return Penalty(f"{name} above {step.words}", step.points, value, step.above)
+            return Penalty(f"{name} above {_words(step.above)}", step.points, value, step.above)
     return None
 
 

@@ -41,11 +41,6 @@ LONG = Finding(check=Check.DKIM, result=Result.ADVICE, about="x" * 200, says="A 
 
 
 @pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
 def page(client: Client, operator: User) -> Callable[[str], str]:
     client.force_login(operator)
 

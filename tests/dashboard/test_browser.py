@@ -59,11 +59,6 @@ def browser(profile: Path, *, scripts: bool = True, performance: bool = False) -
         driver.quit()
 
 
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
 def log_in(driver: Chrome, url: str, operator: User) -> None:
     client = Client()
     client.force_login(operator)

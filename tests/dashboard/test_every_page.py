@@ -76,11 +76,6 @@ PAGES = (
 )
 
 
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One browser for all pages: starting one costs more than a page."""

@@ -27,17 +27,6 @@ pytestmark = pytest.mark.django_db
 KINDS = [kind for kind in SourceKind if kind is not SourceKind.SELF_TEST]
 
 
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
 def text(client: Client, path: str = "/") -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", client.get(path).content.decode()).split())
 

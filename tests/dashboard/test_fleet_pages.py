@@ -36,24 +36,13 @@ from telemetry.domain.vocab import UNKNOWN_IP, VolumeReporting
 from telemetry.ingest import record_batch
 from telemetry.models import RollupMark, Source, TrafficDay, TrafficHour
 from tests.conftest import NOON
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 from tests.dashboard.test_pages import BAD, GOOD, QUIET, bad_day, mail, queries, refused, text
 
 pytestmark = pytest.mark.django_db
 Make = Callable[..., Event]
 SCHEDULE = Schedule((100, 1000, 2000))
 REASON = {"reason": "said in the test"}
-
-
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
 
 
 @pytest.fixture(autouse=True)
@@ -614,6 +603,6 @@ def test_a_phone_never_scrolls_sideways_and_acts_without_scripts(
         form = driver.find_element("css selector", f'form[action="/breakers/{row.pk}/close"]')
         form.find_element("name", "reason").send_keys("seen and mended")
         form.find_element("css selector", "[type=submit]").click()
-        assert "seen and mended" in driver.find_element("tag name", "main").text
+        patiently(driver, 15).until(lambda page: "seen and mended" in page.find_element("tag name", "main").text)
     row.refresh_from_db()
     assert row.state == "closed"

@@ -25,17 +25,6 @@ Make = Callable[..., Event]
 
 
 @pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
-@pytest.fixture
 def entry(source: Source, make_event: Make) -> AuditEntry:
     bad_day(source, make_event, timezone.now())
     return AuditEntry.objects.get(action="status_change", sending_ip=BAD)

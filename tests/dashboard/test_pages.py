@@ -35,17 +35,6 @@ GOOD, BAD, QUIET = "192.0.2.10", "192.0.2.66", "2001:db8::25"
 PAGES = ["/", "/overview/fleet", "/overview/day", f"/ips/{BAD}/", "/domains/spam.example/"]
 
 
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
 def mail(make: Make, now: datetime, number: int, **fields: Any) -> list[Event]:
     """That many events a minute ago; ids differ between kinds, senders and providers."""
     defaults = {"occurred_at": now - timedelta(minutes=1)} | fields

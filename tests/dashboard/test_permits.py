@@ -37,11 +37,6 @@ OTHER = "2001:db8:1234:5678:9abc:def0:1234:5678"
 
 
 @pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
 def page(client: Client, operator: User) -> Callable[[str], str]:
     client.force_login(operator)
 

@@ -21,17 +21,6 @@ from tests.dashboard.test_browser import browser, log_in, patiently
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
 def text(response: Any) -> str:
     assert response.status_code == 200
     main = response.content.decode()

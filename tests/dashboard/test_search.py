@@ -31,17 +31,6 @@ Make = Callable[..., Event]
 V6 = "2001:db8::25"
 
 
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
 def text(client: Client, query: str) -> str:
     response = client.get("/search/", {"q": query})
     assert response.status_code == 200, query

@@ -13,16 +13,14 @@ from django.contrib.auth.models import Permission, User
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from dashboard.sender_acts import ACTS
 from reputation.models import AuditEntry, AuditReport, AuditTarget, Blocklist, Breaker, IpStanding, Override
 from telemetry.domain.event import Event
 from telemetry.models import Source
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 from tests.dashboard.test_pages import BAD, bad_day, text
 from tests.dns_servers import Scripted, listing, servfail
 from tests.reputation.blocklist_rig import TABLE, quick
@@ -31,17 +29,6 @@ pytestmark = pytest.mark.django_db
 Make = Callable[..., Event]
 NEW = "198.51.100.77"
 REASON = "Gmail refuses it since noon"
-
-
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
 
 
 @pytest.fixture
@@ -246,9 +233,7 @@ def test_two_people_do_not_audit_at_once(staff: Client, bad: None) -> None:
 
 def after(driver: Chrome, done: str) -> str:
     """What the page shows once its timeline says what was done."""
-    WebDriverWait(driver, 10, ignored_exceptions=[StaleElementReferenceException]).until(
-        lambda page: done in page.find_element(By.ID, "gs-timeline").text
-    )
+    patiently(driver, 10).until(lambda page: done in page.find_element(By.ID, "gs-timeline").text)
     return driver.find_element(By.TAG_NAME, "body").text
 
 
@@ -264,7 +249,7 @@ def test_from_the_overview_to_a_quarantine_and_back_in_a_real_browser(
         log_in(driver, live_server.url, operator)
         driver.get(live_server.url)
         driver.find_element(By.CSS_SELECTOR, ".gs-ips > li:first-child a.gs-ip").click()
-        assert driver.current_url == f"{live_server.url}/ips/{BAD}/"
+        patiently(driver, 15).until(lambda page: page.current_url == f"{live_server.url}/ips/{BAD}/")
         # Two clicks and a reason.
         box = driver.find_element(By.ID, "act-quarantine")
         assert "taken out of rotation" not in box.text

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -32,12 +31,6 @@ DOMAIN = "spam.example"
 SENDER = {"sending_ip": BAD, "sending_domain": DOMAIN}
 OUTLOOK = {"recipient_domain": "outlook.com"}
 SENDERS = [("ip", BAD), ("domain", DOMAIN)]
-
-
-@pytest.fixture
-def staff(client: Client, django_user_model: type[User]) -> Client:
-    client.force_login(django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery"))
-    return client
 
 
 def record(source: Source, events: list[Event]) -> None:

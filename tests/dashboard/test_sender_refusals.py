@@ -25,12 +25,6 @@ PLACES = [f"/ips/{BAD}/", "/domains/spam.example/"]
 
 
 @pytest.fixture
-def staff(client: Client, django_user_model: type[User]) -> Client:
-    client.force_login(django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery"))
-    return client
-
-
-@pytest.fixture
 def bad(source: Source, make_event: Make) -> None:
     """12 spam refusals at Gmail, 8 at Outlook, a throttling, an unknown user, one without a code, a complaint."""
     now = timezone.now()

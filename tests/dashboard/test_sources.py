@@ -43,17 +43,6 @@ KINDS = [kind.value for kind in SourceKind]
 
 
 @pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
-def staff(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
-@pytest.fixture
 def reader(django_user_model: type[User]) -> Client:
     """Staff who may look at sources and change nothing."""
     user = django_user_model.objects.create_user("vera", "vera@example.com", "correct horse battery", is_staff=True)

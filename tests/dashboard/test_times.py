@@ -25,11 +25,6 @@ Make = Callable[..., Event]
 KOLKATA = ZoneInfo("Asia/Kolkata")
 
 
-@pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
 def shown(driver: Chrome) -> list[tuple[datetime, str, str]]:
     """Each moment of the page with its text and its title."""
     told = driver.execute_script(

@@ -34,11 +34,6 @@ SCHEDULE = Schedule((100, 1000, 2000))
 
 
 @pytest.fixture
-def operator(django_user_model: type[User]) -> User:
-    return django_user_model.objects.create_superuser("olga", "olga@example.com", "correct horse battery")
-
-
-@pytest.fixture
 def page(client: Client, operator: User) -> Callable[[str], str]:
     client.force_login(operator)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
 import stat
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +119,21 @@ def test_what_is_no_whole_backup_is_refused_and_changes_nothing(home: House, tmp
     file.unlink()
     home.manage("backup", str(file))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    before = shell(home, DUMP)
+    before, key = shell(home, DUMP), (home.folder / "secret_key").read_text()
     assert "no whole backup" in refused(home, "restore", str(file), "--replace")
+    # One that is whole, of another installation, and whose database cannot be read.
+    kind = home.environment["DATABASE_URL"].partition(":")[0]
+    members = {
+        "about.json": json.dumps({"format": 1, "kind": kind, "made_at": "2026-11-21T12:00:00+00:00"}),
+        "secret_key": "another",
+        "database.sqlite3" if kind == "sqlite" else "database.dump": "no database",
+    }
+    with tarfile.open(file, "w:gz") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content.encode()))
+    assert "cannot be read" in (told := refused(home, "restore", str(file), "--replace")) or "pg_restore failed" in told
     assert shell(home, DUMP) == before
+    assert (home.folder / "secret_key").read_text() == key
     assert "There is no folder" in refused(home, "backup", str(tmp_path / "none" / "b"))
