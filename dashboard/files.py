@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils import timezone
@@ -19,7 +19,7 @@ from reputation import blocklist_queries
 from reputation.domain.dnsbl_belief import State
 from reputation.models import AuditEntry, IpStanding, Listing, SenderScore, SendingIP
 
-_AT_ONCE = 2_000
+AT_ONCE = 2_000
 # Of the audit log; the API has all of it.
 CHANGES_OF = timedelta(days=30)
 _IPS = {
@@ -69,6 +69,9 @@ _LISTINGS = {
 }
 
 Rows = Iterable[Sequence[Any]]
+Make = Callable[[str, datetime], Rows]
+Found = TypeVar("Found")
+_LONGEST_NUMBER = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +82,46 @@ class File:
     rows: Callable[[datetime], Rows]
 
 
+@dataclass(frozen=True, slots=True)
+class DetailFile:
+    """The same of a list about one thing; its rows are read by the thing's name or number, Http404 where it is not."""
+
+    header: Sequence[str]
+    rows: Make
+
+
+def found(row: Found | None) -> Found:
+    """The row; Http404 where there is none."""
+    if row is None:
+        raise Http404
+    return row
+
+
+def number(name: str) -> int:
+    """The key that an address names; Http404 where it can be none."""
+    if not (name.isascii() and name.isdecimal() and len(name) <= _LONGEST_NUMBER):
+        raise Http404
+    return int(name)
+
+
 def _ips(now: datetime) -> Rows:
     places = {
         ip: (label, pool or "")
         for ip, label, pool in SendingIP.objects.order_by().values_list("ip", "label", "pool__name")
     }
     order = ("-severity", "-total_rejected", "sending_ip")
-    for row in IpStanding.objects.order_by(*order).values_list(*_IPS.values()).iterator(chunk_size=_AT_ONCE):
+    for row in IpStanding.objects.order_by(*order).values_list(*_IPS.values()).iterator(chunk_size=AT_ONCE):
         yield (*row, *places.get(row[0], ("", "")))
 
 
 def _domains(now: datetime) -> Rows:
     rows = SenderScore.objects.filter(kind="domain", provider="").order_by("score", "name")
-    return rows.values_list(*_DOMAINS.values()).iterator(chunk_size=_AT_ONCE)
+    return rows.values_list(*_DOMAINS.values()).iterator(chunk_size=AT_ONCE)
 
 
 def _changes(now: datetime) -> Rows:
     rows = AuditEntry.objects.filter(at__gte=now - CHANGES_OF).order_by("-at", "-id")
-    return rows.values_list(*_CHANGES.values()).iterator(chunk_size=_AT_ONCE)
+    return rows.values_list(*_CHANGES.values()).iterator(chunk_size=AT_ONCE)
 
 
 def _hours(now: datetime) -> Rows:

@@ -45,7 +45,7 @@ def changes(*, since: datetime, limit: int) -> list[AuditEntry]:
     return list(rows.order_by("-at", "-id")[:limit])
 
 
-def changes_of(kind: str, name: str, *, limit: int) -> list[AuditEntry]:
+def changes_of(kind: str, name: str, *, limit: int | None = None) -> list[AuditEntry]:
     """What was done to an IP, or about a domain and its breakers, newest first."""
     rows = AuditEntry.objects.select_related("judgement").order_by("-at", "-id")
     if kind == "ip":

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from dashboard.pages.scenarios import ScenarioLine, scenarios_page
+from dashboard.pages.scenarios import CSV_HEADER, ScenarioLine, csv_rows, scenarios_page
+from dashboard.tables import csv_answer
 from dashboard.views import not_found, show_page, show_part, staff_page
 from reputation import scenarios
 
@@ -24,10 +25,16 @@ def scenario_list(request: HttpRequest) -> HttpResponse:
 
 @staff_page
 @require_POST
-def run_all(request: HttpRequest) -> HttpResponse:
-    """Play all, one after the other; with scripts the page asks for each by itself instead and shows how far it is."""
+def run_all(request: HttpRequest) -> HttpResponseBase:
+    """Play all, one after the other, for the page or for a file.
+
+    With scripts the page asks for each by itself instead and shows how far it is.
+    """
     _only_where_switched_on(request)
-    return _page(request, scenarios.run_all(now=timezone.now()))
+    results = scenarios.run_all(now=timezone.now())
+    if request.POST.get("format") == "csv":
+        return csv_answer("scenarios", CSV_HEADER, csv_rows(results))
+    return _page(request, results)
 
 
 @staff_page

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 
 from dashboard import queries
 from dashboard.pages.parts import ScoreLine, failure_lines
-from dashboard.pages.rates import rates_of
+from dashboard.pages.rates import RateLine, rates_of
 from dashboard.pages.refusals import (
     MOST_PAGED,
     ON_A_PAGE,
@@ -28,6 +28,10 @@ from dashboard.views import show_page
 Table = Callable[[HttpRequest, Sender, SenderFilters, datetime], HttpResponseBase]
 SEES_EVENTS = "telemetry.view_sendingevent"
 _AT_ONCE = 2_000
+_RATES = (
+    *("sent", "delivered", "bounced", "deferred", "refused", "complaints"),
+    *("refused_of_sent", "bounced_of_delivered_and_bounced", "complaints_of_delivered"),
+)
 
 
 def refusals(request: HttpRequest, sender: Sender, filters: SenderFilters, now: datetime) -> HttpResponseBase:
@@ -35,7 +39,7 @@ def refusals(request: HttpRequest, sender: Sender, filters: SenderFilters, now: 
     lines = refusal_lines(sender.kind, sender.name, filters, now=now)
     if wants_csv(request):
         rows = ([line.provider, line.code, line.cause, line.count] for line in lines)
-        return csv_answer(_name(sender, "refusals"), ["provider", "code", "cause", "attempts"], rows)
+        return csv_answer(f"refusals-{sender.name}", ["provider", "code", "cause", "attempts"], rows)
     return _show(
         request, sender, filters, now, "refusals", "Refusals", {"table": table_page(request, lines, ON_A_PAGE)}
     )
@@ -47,7 +51,7 @@ def failures(request: HttpRequest, sender: Sender, filters: SenderFilters, now: 
     if wants_csv(request):
         full = request.user.has_perm(SEES_EVENTS)
         lines = failure_table(rows.iterator(chunk_size=_AT_ONCE), with_recipients=full)
-        return csv_answer(_name(sender, "failures"), failure_columns(with_recipients=full), lines)
+        return csv_answer(f"failures-{sender.name}", failure_columns(with_recipients=full), lines)
     # Slicing bounds the count: of a bad day there may be millions.
     table = table_page(request, rows[:MOST_PAGED], ON_A_PAGE)
     context = {"table": table, "lines": list(failure_lines(table.rows)), "is_cut": table.total == MOST_PAGED}
@@ -76,7 +80,7 @@ def scores(request: HttpRequest, sender: Sender, filters: SenderFilters, now: da
         ]
         for line in lines
     )
-    return csv_answer(_name(sender, "scores"), header, rows)
+    return csv_answer(f"scores-{sender.name}", header, rows)
 
 
 def rates(request: HttpRequest, sender: Sender, filters: SenderFilters, now: datetime) -> HttpResponseBase:
@@ -84,27 +88,31 @@ def rates(request: HttpRequest, sender: Sender, filters: SenderFilters, now: dat
     if not wants_csv(request):
         return redirect(f"dashboard:{sender.kind}", sender.name)
     found = rates_of(sender.kind, sender.name, filters, now=now)
-    header = ["start", "sent", "delivered", "bounced", "deferred", "refused", "complaints"]
-    header += ["refused_of_sent", "bounced_of_delivered_and_bounced", "complaints_of_delivered"]
-    rows = (
-        [
-            step.start,
-            step.rates.sent,
-            step.rates.delivered,
-            step.rates.bounced,
-            step.rates.deferred,
-            step.rates.rejected,
-            step.rates.complained,
-            step.rates.share,
-            step.rates.bounce,
-            step.rates.complaint,
-        ]
-        for step in found.steps
-    )
-    return csv_answer(_name(sender, f"rates-{filters.range.id}"), header, rows)
+    rows = ((step.start, *_numbers(step.rates)) for step in found.steps)
+    return csv_answer(f"rates-{filters.range.id}-{sender.name}", ["start", *_RATES], rows)
 
 
-TABLES: Mapping[str, Table] = {"refusals": refusals, "failures": failures, "scores": scores, "rates": rates}
+def provider_rates(request: HttpRequest, sender: Sender, filters: SenderFilters, now: datetime) -> HttpResponseBase:
+    """The rates of the range by mailbox provider, all of them; as a file only."""
+    if not wants_csv(request):
+        return redirect(f"dashboard:{sender.kind}", sender.name)
+    found = rates_of(sender.kind, sender.name, filters, now=now, most_providers=None)
+    rows = ((row.title, *_numbers(row.rates)) for row in found.providers)
+    return csv_answer(f"provider-rates-{filters.range.id}-{sender.name}", ["provider", *_RATES], rows)
+
+
+def _numbers(line: RateLine) -> tuple[object, ...]:
+    counts = (line.sent, line.delivered, line.bounced, line.deferred, line.rejected, line.complained)
+    return (*counts, line.share, line.bounce, line.complaint)
+
+
+TABLES: Mapping[str, Table] = {
+    "refusals": refusals,
+    "failures": failures,
+    "scores": scores,
+    "rates": rates,
+    "provider-rates": provider_rates,
+}
 
 
 def _show(
@@ -118,7 +126,3 @@ def _show(
 ) -> HttpResponseBase:
     frame = {"sender": sender, "filters": filters, "form": filter_form(filters), "now": now, "what": title}
     return show_page(request, f"dashboard/sender_{name}.html", f"{title} of {sender.name}", {**frame, **context})
-
-
-def _name(sender: Sender, what: str) -> str:
-    return f"{what}-{sender.name.replace(':', '-').strip('[]')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, StreamingHttpResponse
 
 PAGE_SIZE = 50
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
 # A spreadsheet must not take what a mail server wrote for a formula (OWASP, "CSV injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -87,7 +89,7 @@ def csv_answer(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
             yield writer.writerow([_cell(value) for value in row])
 
     answer = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
-    answer.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    answer.headers["Content-Disposition"] = f'attachment; filename="{_NOT_IN_A_NAME.sub("-", name)}.csv"'
     answer.headers["Cache-Control"] = "no-store"
     return answer
 

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from dashboard import alert_views as alerts
-from dashboard import files, views
+from dashboard import detail_files, files, views
 from dashboard import fleet_acts as acts
 from dashboard import fleet_views as fleet
 from dashboard import scenario_views as scenarios
@@ -29,6 +29,7 @@ urlpatterns = [
     path("changes/<int:pk>/judgement", senders.judge, name="judge"),
     path("pools/<int:pk>/", views.pool, name="pool"),
     path("files/<slug:what>.csv", files.download, name="file"),
+    path("files/<slug:kind>/<str:name>/<slug:what>.csv", detail_files.download, name="detail-file"),
     path("providers/", fleet.provider_list, name="providers"),
     path("providers/<str:provider>/", fleet.provider, name="provider"),
     path("breakers/", fleet.breaker_list, name="breakers"),

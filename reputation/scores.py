@@ -30,6 +30,8 @@ WINDOW = timedelta(hours=24)
 HISTORY_EVERY = timedelta(hours=1)
 # Rows written by one statement.
 AT_ONCE = 500
+# In the order in which people read them.
+RATES = ("delivery", "bounce", "complaint")
 _DIMENSION = {"ip": "sending_ip", "domain": "sending_domain"}
 _NOBODY = {"ip": UNKNOWN_IP, "domain": ""}
 
@@ -188,7 +190,7 @@ def _judged(outcomes: Outcomes) -> tuple[Score | None, tuple[msgspec.Raw, msgspe
         }
         for penalty in result.penalties
     ]
-    rates = {name: _rate(getattr(result, name)) for name in ("delivery", "bounce", "complaint")}
+    rates = {name: _rate(getattr(result, name)) for name in RATES}
     return result, (_as_json(penalties), _as_json(rates), result.confidence.value)
 
 

@@ -10,6 +10,7 @@ from dashboard.charts import Chart
 from dashboard.words import StatusWord, action_word, plain, provider_title, status_word
 from reputation.judgements import may_be_judged
 from reputation.models import AuditEntry, Judgement, Override, SenderScore
+from reputation.scores import RATES
 from telemetry.domain.mailbox_providers import OTHER
 from telemetry.models import SendingEvent
 
@@ -148,7 +149,9 @@ class ScoreLine:
                     lower=rate["interval"][0],
                     upper=rate["interval"][1],
                 )
-                for name, rate in row.rates.items()
+                # PostgreSQL keeps no order of names in JSON.
+                for name in RATES
+                if (rate := row.rates.get(name))
             ),
             computed_at=row.computed_at,
         )

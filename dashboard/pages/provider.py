@@ -108,6 +108,13 @@ def provider_page(provider: str, *, kind: str, now: datetime) -> ProviderPage | 
     )
 
 
+def causes_at(provider: str, *, now: datetime) -> Iterator[tuple[str, str, int]]:
+    """Refused attempts of the last 24 hours by code and cause, all of them, the most frequent first."""
+    start, end = queries.stretch(queries.DAY, now)
+    for (code, cause), count in queries.refused_at(provider, start=start, end=end).by_code.most_common():
+        yield (code_word(code), plain(cause), count)
+
+
 def senders(kind: str, provider: str, text: str) -> QuerySet[SenderScore]:
     """The list of the page: who sent to the provider in the last 24 hours, the worst score first."""
     return queries.scores_at(kind, provider, text)

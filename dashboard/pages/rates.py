@@ -124,8 +124,10 @@ class Rates:
     """Whether some step's volume is unknown."""
 
 
-def rates_of(kind: str, name: str, filters: SenderFilters, *, now: datetime) -> Rates:
-    """Read the rates of an IP or a domain; a fixed number of queries for each range."""
+def rates_of(
+    kind: str, name: str, filters: SenderFilters, *, now: datetime, most_providers: int | None = PROVIDERS_SHOWN
+) -> Rates:
+    """Read the rates of an IP or a domain; a fixed number of queries for each range. No most: all providers."""
     chosen, (start, end) = filters.range, filters.stretch(now)
     counters = sender_counters(kind, name, chosen.level, start=start, end=end)
     buckets = counters.by_bucket(filters.provider)
@@ -135,7 +137,7 @@ def rates_of(kind: str, name: str, filters: SenderFilters, *, now: datetime) -> 
     lines = [_line(by_step.get(at, ())) for at in starts]
     steps = [StepLine(at, at.strftime(chosen.clock), line) for at, line in zip(starts, lines, strict=True)]
     by_provider = counters.by_provider()
-    rows, more = _providers(by_provider, buckets, proof, filters)
+    rows, more = _providers(by_provider, buckets, proof, filters, most_providers)
     figures = _figures_of_ip(steps, chosen) if kind == "ip" else _figures_of_domain(steps, chosen)
     return Rates(
         range=chosen,
@@ -207,7 +209,7 @@ def _line(parts: Collection[_Judged]) -> RateLine:
 
 
 def _providers(
-    sums: Mapping[tuple[str, int], Outcomes], buckets: Buckets, proof: _Proof, filters: SenderFilters
+    sums: Mapping[tuple[str, int], Outcomes], buckets: Buckets, proof: _Proof, filters: SenderFilters, most: int | None
 ) -> tuple[tuple[ProviderRow, ...], int]:
     """All providers together, then each, the busiest first; the chosen one is always among them."""
     partial = {source for (bucket, source), _ in buckets.items() if not proof.complete(bucket, source)}
@@ -217,7 +219,7 @@ def _providers(
     lines = {provider: _line(found) for provider, found in parts.items()}
     attempts = {provider: line.delivered + line.bounced + line.deferred for provider, line in lines.items()}
     ordered = sorted(lines, key=lambda provider: (-attempts[provider], provider))
-    shown = ordered[:PROVIDERS_SHOWN]
+    shown = ordered[:most]
     if filters.provider and filters.provider not in shown:
         shown.append(filters.provider)
     rows = [
@@ -239,7 +241,7 @@ def _providers(
         )
         for provider in shown
     ]
-    return tuple(rows), max(0, len(ordered) - PROVIDERS_SHOWN)
+    return tuple(rows), len(ordered[most:]) if most else 0
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from dashboard.words import StatusWord, status_word
 from reputation import scenarios
 from reputation.domain.scenarios import SCENARIOS, Scenario
+
+CSV_HEADER = (
+    *("number", "scenario", "sent", "expected", "actual", "passed"),
+    *("refused_of_sent", "failures", "milliseconds", "why", "error"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +91,12 @@ def scenarios_page(results: Iterable[scenarios.Result], *, may_run: bool) -> Sce
     by_number = {result.scenario.number: result for result in results}
     lines = tuple(ScenarioLine.of(scenario, by_number.get(scenario.number)) for scenario in SCENARIOS)
     return ScenariosPage(lines, may_run)
+
+
+def csv_rows(results: Iterable[scenarios.Result]) -> Iterator[tuple[Any, ...]]:
+    """The results as lines of a CSV file."""
+    for result in results:
+        line, outcome = result.scenario, Outcome.of(result)
+        actual = outcome.actual.word if outcome.actual else None
+        numbers = (outcome.passed, outcome.ratio, outcome.failures, outcome.milliseconds)
+        yield (line.number, line.name, line.sent, line.expected.value, actual, *numbers, outcome.why, outcome.error)

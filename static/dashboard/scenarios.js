@@ -28,6 +28,8 @@
   }
 
   form.addEventListener("submit", async function (event) {
+    // The file is the server's answer to the form itself.
+    if (event.submitter && event.submitter.name === "format") return;
     event.preventDefault();
     if (button.disabled) return;
     button.disabled = true;
