@@ -41,10 +41,10 @@ class AccessRecordAdmin(HugeTableAdmin):
     actions = ("download_selected",)
     empty_hint = "Nobody has logged in, and no token was made or used since this log began."
 
-    @column("what", order="kind", words={kind.title: _COLOURS.get(kind, "") for kind in AccessKind})
+    @column("what", order="kind", words={kind.words: _COLOURS.get(kind, "") for kind in AccessKind})
     def what(self, row: AccessRecord) -> str:
         """The kind, in words."""
-        return AccessKind(row.kind).title
+        return AccessKind(row.kind).words
 
     @admin.action(description="Download the selected as CSV", permissions=["view"])
     def download_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:

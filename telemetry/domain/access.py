@@ -33,6 +33,6 @@ class AccessKind(StrEnum):
     USER_CHANGED = "user_changed"
 
     @property
-    def title(self) -> str:
+    def words(self) -> str:
         """In words, such as "token issued"."""
         return self.value.replace("_", " ")

@@ -10,7 +10,7 @@ from telemetry.domain.access import AccessKind
 
 def kinds() -> list[tuple[str, str]]:
     """The kinds as form choices; a function, so that a new kind needs no migration."""
-    return [(kind.value, kind.title) for kind in AccessKind]
+    return [(kind.value, kind.words) for kind in AccessKind]
 
 
 class AccessRecord(models.Model):
