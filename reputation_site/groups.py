@@ -11,9 +11,10 @@ from django.db import DEFAULT_DB_ALIAS, connections
 VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 ROLES = (VIEWER, OPERATOR, ADMIN)
 _OURS = ("telemetry", "reputation")
-# What acting on senders needs beyond looking: quarantine, release, overrides and look-ups; breakers; warm-ups; alerts;
-# audits and who is audited; mending and replaying rejected events; asking for a permit by hand.
-_ACTS = (
+# What acting on senders needs beyond looking, for the group operator and for API tokens of the scope "operate":
+# quarantine, release, overrides and look-ups; breakers; warm-ups; alerts; audits and who is audited; mending and
+# replaying rejected events; asking for a permit by hand.
+ACTS = (
     "reputation.change_ipstanding",
     "reputation.change_breaker",
     "reputation.change_warmup",
@@ -40,7 +41,7 @@ def may(role: str, app: str, codename: str) -> bool:
         return True
     if f"{app}.{codename}" in _ADMINS_ONLY:
         return False
-    return codename.startswith("view_") or (role == OPERATOR and f"{app}.{codename}" in _ACTS)
+    return codename.startswith("view_") or (role == OPERATOR and f"{app}.{codename}" in ACTS)
 
 
 def note_permissions(using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:

@@ -56,6 +56,9 @@ X_FRAME_OPTIONS = "DENY"
 # --- the product -----------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("GS_MAX_BODY_BYTES", 5 * 1024 * 1024, minimum=1024, maximum=256 * 1024 * 1024)
 MAX_EVENTS_PER_REQUEST = env.integer("GS_MAX_EVENTS_PER_REQUEST", 20_000, minimum=1, maximum=1_000_000)
+# How much a source may send a minute unless it says otherwise itself; 0: as much as it likes.
+SOURCE_REQUESTS_PER_MINUTE = env.integer("GS_SOURCE_REQUESTS_PER_MINUTE", 0, minimum=0, maximum=10_000_000)
+SOURCE_EVENTS_PER_MINUTE = env.integer("GS_SOURCE_EVENTS_PER_MINUTE", 0, minimum=0, maximum=10_000_000)
 # What waits to be recorded in one web process; past either it answers 503. A sender that waited too long is told so.
 INGEST_MOST_WAITING = env.integer("GS_INGEST_MOST_WAITING", 10_000, minimum=1, maximum=1_000_000)
 INGEST_MOST_WAITING_BYTES = env.integer(
@@ -202,6 +205,9 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_BEAT_SCHEDULER = "reputation_site.beat:Scheduler"  # goes on when the clock was set back
 
+# What an API token of the scope "operate" may: the acts of the group operator.
+OPERATOR_ACTS = "reputation_site.groups.ACTS"
+
 # --- REST framework --------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -213,7 +219,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "telemetry.pagination.Pages",
     "PAGE_SIZE": 50,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "telemetry.api.schema.Schema",
     "EXCEPTION_HANDLER": "telemetry.errors.answer",
 }
 SPECTACULAR_SETTINGS = {

@@ -28,8 +28,8 @@ class AccessKind(StrEnum):
     SOURCE_ADDED = "source_added"
     SOURCE_CHANGED = "source_changed"
     SOURCE_DELETED = "source_deleted"
-    SETTING_CHANGED = "setting_changed"
-    """Something an operator decides that keeps no history of its own."""
+    ACTED = "acted"
+    """A change made over the API, by whom and where; what it was is in the history of what was changed."""
     USER_CHANGED = "user_changed"
 
     @property

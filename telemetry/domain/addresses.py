@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from telemetry.domain.errors import ParseError
 
@@ -37,6 +38,7 @@ def networks(entries: object) -> tuple[Network, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=4_096)
 def address(text: str) -> Address | None:
     """The address that a server or proxy wrote, with or without a port or a zone; None for anything else.
 

@@ -183,7 +183,7 @@ def test_an_operator_quarantines_in_the_admin_and_a_viewer_has_no_such_button(
 
 
 def test_every_right_to_act_exists() -> None:
-    for name in groups._ACTS:
+    for name in groups.ACTS:
         app, codename = name.split(".")
         assert Permission.objects.filter(content_type__app_label=app, codename=codename).count() == 1, name
 
