@@ -76,15 +76,17 @@ class Refusal:
 
 def charge_of(source: Source, *, requests: int = 0, events: int = 0) -> Charge:
     """What is to be charged: nothing where the source has no limit, which costs nothing."""
-    parts = []
-    for what, amount, own, default in (
-        ("requests", requests, source.requests_per_minute, settings.SOURCE_REQUESTS_PER_MINUTE),
-        ("events", events, source.events_per_minute, settings.SOURCE_EVENTS_PER_MINUTE),
-    ):
-        limit = default if own is None else own
-        if limit and amount:
-            parts.append((what, amount, limit))
-    return Charge(source.pk, tuple(parts))
+    amounts = zip(("requests", "events"), (requests, events), limits_of(source), strict=True)
+    return Charge(source.pk, tuple((what, amount, limit) for what, amount, limit in amounts if amount and limit))
+
+
+def limits_of(source: Source) -> tuple[int, int]:
+    """The requests and events a minute that hold for the source: its own, or the installation's; 0: no limit."""
+    requests, events = source.requests_per_minute, source.events_per_minute
+    return (
+        settings.SOURCE_REQUESTS_PER_MINUTE if requests is None else requests,
+        settings.SOURCE_EVENTS_PER_MINUTE if events is None else events,
+    )
 
 
 def spend(source: Source, *, requests: int = 0, events: int = 0) -> None:

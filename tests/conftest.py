@@ -35,7 +35,7 @@ def _fresh_memory() -> None:
     """Forget what processes may remember between requests."""
     from dashboard import keeping
     from reputation import budgets, permits
-    from telemetry import access, ingest, retention
+    from telemetry import access, ingest, limits, retention
 
     budgets._database_store.cache_clear()
     permits.desk.cache_clear()
@@ -43,6 +43,7 @@ def _fresh_memory() -> None:
     retention.forget_cached()
     ingest._touched.clear()
     access.forget_written()
+    limits.meter.cache_clear()
 
 
 @pytest.fixture
