@@ -15,7 +15,7 @@ from telemetry.domain.errors import ParseError
 class NetworksField(forms.CharField):
     """Networks in CIDR form, one a line or separated by commas; stored as a list."""
 
-    widget = UnfoldAdminTextareaWidget
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 4})
 
     def prepare_value(self, value: Any) -> Any:
         """A stored list as lines; what was typed as it was typed."""

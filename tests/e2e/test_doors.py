@@ -215,3 +215,21 @@ def test_a_replayed_signature_fails_with_another_body_and_changes_nothing_with_i
         assert doors.stored() == after
     finally:
         doors.change(hmac_key="")
+
+
+def test_permits_hear_within_a_moment_of_what_was_revoked_or_moved(doors: Doors) -> None:
+    token = doors.ask("POST", f"{doors.source}/tokens", doors.admin, b"{}")[1]["token"]
+    question = json.dumps({"sender": "news@shop.example", "recipient": "someone@gmail.com"}).encode()
+
+    def answers() -> set[int]:
+        return {doors.ask("POST", "/api/permits", token, question)[0] for _ in range(6)}
+
+    assert answers() == {200}
+    doors.change(allowed_networks=["203.0.113.0/24"])
+    try:
+        until(lambda: answers() == {403}, seconds=10, what="permits for a source that is elsewhere")
+    finally:
+        doors.change(allowed_networks=[])
+    until(lambda: answers() == {200}, seconds=10, what="no permits for a source that may report from anywhere")
+    doors.ask("POST", f"{doors.source}/tokens/{token.split('_')[1]}/revoke", doors.admin)
+    until(lambda: answers() == {401}, seconds=10, what="permits for a revoked token")
