@@ -19,9 +19,10 @@ from reputation.api.permits import MOST_RECIPIENTS, answer_as_json
 from reputation.domain.permit import Answer, Ask
 from reputation.permit_rounds import Rounds
 from reputation.permits import desk
-from telemetry.authentication import bearer_of
+from telemetry.authentication import bearer_of, may_report_from
+from telemetry.domain.addresses import Address
 from telemetry.domain.clean import LONGEST_ADDRESS
-from telemetry.lane.app import body_of, replaying
+from telemetry.lane.app import body_of, client_of_scope, replaying
 from telemetry.lane.door import Door
 
 Message = MutableMapping[str, Any]
@@ -64,7 +65,7 @@ class PermitLane:
         if body is None:
             return
         ask = _ask(body)
-        answer = await self._answer(token, ask) if ask is not None else None
+        answer = await self._answer(token, client_of_scope(scope), ask) if ask is not None else None
         if answer is None:
             await self._other(scope, replaying(body, receive), send)
             return
@@ -77,11 +78,13 @@ class PermitLane:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": told})
 
-    async def _answer(self, token: str, ask: Ask) -> Answer | None:
-        """None where Django shall answer: an unknown token, or no book."""
+    async def _answer(self, token: str, place: Address | None, ask: Ask) -> Answer | None:
+        """None where Django shall answer: an unknown token, a place that it may not come from, or no book."""
         self._door = self._door or Door()
-        if await self._door.source_of(token) is None:
+        known = await self._door.token_of(token)
+        if known is None or not may_report_from(known.source, place):
             return None
+        self._door.note_use(known, str(place or ""))
         loop = asyncio.get_running_loop()
         if self._rounds is None:
             try:

@@ -11,9 +11,10 @@ from django.db import DEFAULT_DB_ALIAS, connections
 VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 ROLES = (VIEWER, OPERATOR, ADMIN)
 _OURS = ("telemetry", "reputation")
-# What acting on senders needs beyond looking: quarantine, release, overrides and look-ups; breakers; warm-ups; alerts;
-# audits and who is audited; mending and replaying rejected events; asking for a permit by hand.
-_ACTS = (
+# What acting on senders needs beyond looking, for the group operator and for API tokens of the scope "operate":
+# quarantine, release, overrides and look-ups; breakers; warm-ups; alerts; audits and who is audited; mending and
+# replaying rejected events; asking for a permit by hand.
+ACTS = (
     "reputation.change_ipstanding",
     "reputation.change_breaker",
     "reputation.change_warmup",
@@ -23,6 +24,8 @@ _ACTS = (
     "telemetry.change_rejectedevent",
     "reputation.ask_permits",
 )
+# Who logged in from where is not for everybody who may look at senders.
+_ADMINS_ONLY = ("telemetry.view_accessrecord",)
 # What was there before a migration run; None: no run is under way, or the table was not there yet.
 _before: set[int] | None = None
 
@@ -36,7 +39,9 @@ def may(role: str, app: str, codename: str) -> bool:
         return False
     if role == ADMIN:
         return True
-    return codename.startswith("view_") or (role == OPERATOR and f"{app}.{codename}" in _ACTS)
+    if f"{app}.{codename}" in _ADMINS_ONLY:
+        return False
+    return codename.startswith("view_") or (role == OPERATOR and f"{app}.{codename}" in ACTS)
 
 
 def note_permissions(using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:

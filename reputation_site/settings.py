@@ -44,6 +44,8 @@ WORKER_CONCURRENCY = env.integer("GS_WORKER_CONCURRENCY", 2, minimum=1, maximum=
 ALLOWED_HOSTS = env.words("GS_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.words("GS_CSRF_TRUSTED_ORIGINS", [])
 HTTPS = env.boolean("GS_HTTPS", False)  # set behind a TLS proxy that sends X-Forwarded-Proto
+# Proxies whose X-Forwarded-For is believed; without any, a request comes from whoever connected.
+TRUSTED_PROXIES = env.networks("GS_TRUSTED_PROXIES")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
@@ -54,6 +56,9 @@ X_FRAME_OPTIONS = "DENY"
 # --- the product -----------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("GS_MAX_BODY_BYTES", 5 * 1024 * 1024, minimum=1024, maximum=256 * 1024 * 1024)
 MAX_EVENTS_PER_REQUEST = env.integer("GS_MAX_EVENTS_PER_REQUEST", 20_000, minimum=1, maximum=1_000_000)
+# How much a source may send a minute unless it says otherwise itself; 0: as much as it likes.
+SOURCE_REQUESTS_PER_MINUTE = env.integer("GS_SOURCE_REQUESTS_PER_MINUTE", 0, minimum=0, maximum=10_000_000)
+SOURCE_EVENTS_PER_MINUTE = env.integer("GS_SOURCE_EVENTS_PER_MINUTE", 0, minimum=0, maximum=10_000_000)
 # What waits to be recorded in one web process; past either it answers 503. A sender that waited too long is told so.
 INGEST_MOST_WAITING = env.integer("GS_INGEST_MOST_WAITING", 10_000, minimum=1, maximum=1_000_000)
 INGEST_MOST_WAITING_BYTES = env.integer(
@@ -200,6 +205,9 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_BEAT_SCHEDULER = "reputation_site.beat:Scheduler"  # goes on when the clock was set back
 
+# What an API token of the scope "operate" may: the acts of the group operator.
+OPERATOR_ACTS = "reputation_site.groups.ACTS"
+
 # --- REST framework --------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -211,7 +219,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "telemetry.pagination.Pages",
     "PAGE_SIZE": 50,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "telemetry.api.schema.Schema",
     "EXCEPTION_HANDLER": "telemetry.errors.answer",
 }
 SPECTACULAR_SETTINGS = {

@@ -9,13 +9,22 @@ import hmac
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from telemetry import access
+from telemetry.client_address import address_of
+from telemetry.domain.access import AccessKind
+from telemetry.domain.addresses import Address, is_within
+from telemetry.domain.addresses import address as parsed
+from telemetry.domain.scopes import Scope
+from telemetry.metrics import SOURCE_REFUSED
 from telemetry.models import Source
+from telemetry.scopes import scope_needed
 from telemetry.tokens import find_api_token, find_source_token
 
 
@@ -27,9 +36,24 @@ class ApiTokenAuthentication(BaseAuthentication):
         clear = _bearer(request)
         if clear is None:
             return None
-        token = find_api_token(clear, now=timezone.now())
+        now = timezone.now()
+        token = find_api_token(clear, now=now)
         if token is None or not token.user.is_active:
             raise exceptions.AuthenticationFailed("This API token is unknown, expired or revoked.")
+        who, address = token.user.get_username(), address_of(request._request)
+        # Here and not with the permissions: a view may bring its own of those, but nobody gets in by a token past this.
+        needed, scope = scope_needed(request.method or "", request.parser_context["view"]), Scope(token.scope)
+        if not scope.covers(needed):
+            access.record_once_a_day(
+                AccessKind.REFUSED_BY_SCOPE,
+                who=who,
+                address=address,
+                now=now,
+                token=token.prefix,
+                detail=f"{request.method} {request.path} needs {needed}.",
+            )
+            raise exceptions.PermissionDenied(f"This needs an API token of the scope {needed}; this one's is {scope}.")
+        access.record_once_a_day(AccessKind.TOKEN_USED, who=who, address=address, now=now, token=token.prefix)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
@@ -48,16 +72,42 @@ class SourceAuthentication(BaseAuthentication):
         clear = _bearer(request) or _basic_password(request)
         if clear is None:
             raise exceptions.NotAuthenticated("Send the source's token as Authorization: Bearer gs_….")
-        token = find_source_token(clear, now=timezone.now())
+        now = timezone.now()
+        token = find_source_token(clear, now=now)
         if token is None:
             raise exceptions.AuthenticationFailed("This source token is unknown, expired or revoked.")
         if not token.source.is_active:
             raise exceptions.PermissionDenied(f"The source {token.source.name} is not active.")
+        refuse_strangers(token.source, request._request, token=token.prefix)
+        address = address_of(request._request)
+        access.record_once_a_day(
+            AccessKind.TOKEN_USED, who=token.source.name, address=address, now=now, token=token.prefix
+        )
         return AnonymousUser(), token.source
 
     def authenticate_header(self, request: Request) -> str:
         """What a 401 asks for."""
         return 'Bearer realm="Good Standing source"'
+
+
+def may_report_from(source: Source, place: Address | None) -> bool:
+    """Whether the source may report from there; where it has allowed networks, an unknown address is not in them."""
+    return not source.allowed_networks or (place is not None and is_within(place, source.networks))
+
+
+def refuse_strangers(source: Source, request: HttpRequest, *, token: str = "") -> None:
+    """Raise 403 for a request from outside the source's allowed networks, and note it in the access log."""
+    address = address_of(request)
+    if may_report_from(source, parsed(address)):
+        return
+    SOURCE_REFUSED.labels(why="address").inc()
+    access.record_once_a_day(
+        AccessKind.REFUSED_BY_ADDRESS, who=source.name, address=address, now=timezone.now(), token=token
+    )
+    raise exceptions.PermissionDenied(
+        f"This came from {address or 'an unknown address'}, which is not in the allowed networks of the source "
+        f"{source.name}."
+    )
 
 
 def signature_is_right(source: Source, signature: str, body: bytes) -> bool:
@@ -94,7 +144,11 @@ class ApiTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         """A bearer token."""
-        return {"type": "http", "scheme": "bearer", "description": "An API token of a user (manage.py api_token)."}
+        description = (
+            "An API token of a user (manage.py api_token). Its scope, read, operate or admin, says how far it goes; "
+            "never further than its user."
+        )
+        return {"type": "http", "scheme": "bearer", "description": description}
 
 
 class SourceScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

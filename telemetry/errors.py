@@ -37,6 +37,19 @@ class BadBody(exceptions.APIException):
         super().__init__({field: [message]})
 
 
+class TooFast(exceptions.APIException):
+    """The source sends more than it may; nothing was stored. `wait` becomes Retry-After."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "too_fast"
+
+    def __init__(self, what: str, per_minute: int, wait: int) -> None:
+        super().__init__(
+            f"This source may send {per_minute} {what} a minute. Nothing was stored: send it again in {wait} s."
+        )
+        self.wait = wait
+
+
 class TryAgain(exceptions.APIException):
     """Nothing was stored; the sender should try again."""
 

@@ -20,6 +20,10 @@ INGEST_SECONDS = Histogram(
 LANE_WAITING = Gauge("webhook_requests_waiting", "Requests that wait to be recorded by this process.")
 LANE_REFUSED = Counter("webhook_requests_refused", "Requests told to try again, by why.", ["why"])
 
+SOURCE_REFUSED = Counter(
+    "source_requests_refused", "Requests with a good source token that were refused: by address or by a limit.", ["why"]
+)
+
 
 def count_batch(kind: str, recorded: int, duplicates: int) -> None:
     """Count a committed batch."""

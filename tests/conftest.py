@@ -35,13 +35,15 @@ def _fresh_memory() -> None:
     """Forget what processes may remember between requests."""
     from dashboard import keeping
     from reputation import budgets, permits
-    from telemetry import ingest, retention
+    from telemetry import access, ingest, limits, retention
 
     budgets._database_store.cache_clear()
     permits.desk.cache_clear()
     keeping.forget()
     retention.forget_cached()
     ingest._touched.clear()
+    access.forget_written()
+    limits.meter.cache_clear()
 
 
 @pytest.fixture

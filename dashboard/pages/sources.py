@@ -18,6 +18,7 @@ from telemetry.completeness_lines import by_day, by_hour, last_day
 from telemetry.counters import last_minutes
 from telemetry.domain.completeness import Line
 from telemetry.domain.window import Outcomes
+from telemetry.limits import limits_of
 from telemetry.models import MetricsWatch, RejectedEvent, SendingEvent, Source
 from telemetry.parsers.generic import GENERIC
 from telemetry.queries import outcomes_by
@@ -108,6 +109,11 @@ class SourcePage:
     steps: tuple[Step, ...]
     tokens: int
     """How many of its tokens open something."""
+    networks: tuple[str, ...]
+    """Where its reports may come from; empty: anywhere."""
+    requests_per_minute: int
+    """The limit that holds for it; 0: none."""
+    events_per_minute: int
     is_watched: bool
     watch: MetricsWatch | None
     day: Line | None
@@ -155,11 +161,15 @@ def live(source: Source, *, now: datetime) -> Live:
 
 def source_page(source: Source, base_url: str, *, now: datetime) -> SourcePage:
     """Read one source's page."""
+    requests, events = limits_of(source)
     return SourcePage(
         id=source.pk,
         live=live(source, now=now),
         steps=steps(source, base_url, now=now),
         tokens=sum(token.is_usable for token in source.tokens.all()),
+        networks=tuple(source.allowed_networks),
+        requests_per_minute=requests,
+        events_per_minute=events,
         is_watched=bool(source.metrics_url),
         watch=MetricsWatch.objects.filter(source=source).first(),
         day=last_day([source.pk], now=now).get(source.pk),

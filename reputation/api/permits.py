@@ -175,6 +175,8 @@ class Permits(ApiView):
 
     authentication_classes = [AnyToken, BearerOfEither]
     permission_classes = [MayAsk]
+    write_permission = "reputation.ask_permits"  # names the scope that a token needs; MayAsk looks at it
+    is_act = False  # a question, asked for every message
 
     @extend_schema(auth=EITHER_TOKEN)
     @documented(

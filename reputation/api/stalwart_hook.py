@@ -21,7 +21,7 @@ from reputation.api.permits import SOURCE_TOKEN
 from reputation.domain.stalwart_hook import Count, parse
 from reputation.enforcement import stalwart
 from telemetry.api.webhooks import PROBLEMS
-from telemetry.authentication import SourceAuthentication
+from telemetry.authentication import SourceAuthentication, refuse_strangers
 from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import SourceKind
 from telemetry.errors import BadBody
@@ -62,6 +62,7 @@ class KnownSource(SourceAuthentication):
             known = self._known.get(_digest(header))
             if known is None:
                 raise
+            refuse_strangers(known, request._request)
             return AnonymousUser(), known
         except exceptions.APIException:
             self._known.pop(_digest(header), None)

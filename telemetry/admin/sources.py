@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -17,8 +18,11 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
+from telemetry import access
+from telemetry.admin.networks import NetworksField
 from telemetry.admin.parts import ModelForm, ReadOnlyInline, StandardAdmin, acting_user, button, column, link_to
 from telemetry.admin.token_pages import STATES, TokenForm, ask_for_token, newest, show_once, token_state
+from telemetry.domain.access import AccessKind
 from telemetry.domain.vocab import SourceKind
 from telemetry.models import Source, SourceToken
 from telemetry.tokens import issue_token
@@ -55,9 +59,18 @@ class SourceForm(ModelForm):
         label="The metrics page asks for no login", required=False, widget=UnfoldBooleanSwitchWidget
     )
 
+    allowed_networks = NetworksField(
+        required=False,
+        help_text="One a line, such as 203.0.113.0/24 or 2001:db8::/32. Reports from anywhere else are answered 403. "
+        "Empty: from anywhere.",
+    )
+
     class Meta:
         model = Source
-        fields = ("name", "kind", "region", "node", "ip_map", "volume", "metrics_url", "is_active", "notes")
+        fields = (
+            *("name", "kind", "region", "node", "ip_map", "volume", "metrics_url", "is_active", "notes"),
+            *("allowed_networks", "requests_per_minute", "events_per_minute"),
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -151,6 +164,7 @@ class SourceAdmin(StandardAdmin):
         ("Now", {"fields": (("state", "last_event_at"), ("signed", "created_at"))}),
         ("Which IP sent", {"fields": ("ip_map",)}),
         ("Signed bodies", {"fields": ("new_hmac_key", "clear_hmac_key")}),
+        ("From where, and how much", {"fields": ("allowed_networks", ("requests_per_minute", "events_per_minute"))}),
         ("The server's own counters", {"fields": ("metrics_url", "new_metrics_login", "clear_metrics_login")}),
         ("Notes", {"fields": ("notes",)}),
     )
@@ -167,6 +181,13 @@ class SourceAdmin(StandardAdmin):
         secrets = {"Signed bodies", "The server's own counters"}
         hidden = {"Now"} if obj is None else set() if self.has_change_permission(request, obj) else secrets
         return [entry for entry in fieldsets if entry[0] not in hidden]
+
+    def save_model(self, request: HttpRequest, obj: Source, form: Any, change: bool) -> None:
+        """Save, and write down who changed what."""
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            kind = AccessKind.SOURCE_CHANGED if change else AccessKind.SOURCE_ADDED
+            access.note_source(kind, obj, access.actor_of(request), form.changed_data, now=timezone.now())
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody: a source is made inactive."""
@@ -207,6 +228,7 @@ class SourceAdmin(StandardAdmin):
         if not form.is_valid():
             back = reverse("admin:telemetry_source_change", args=[source.pk])
             return ask_for_token(self, request, form, f"Make a token for {source}", back)
-        clear = issue_token(source, form.cleaned_data["label"], expires_at=form.cleaned_data["expires_at"])
+        label, ends = form.cleaned_data["label"], form.cleaned_data["expires_at"]
+        clear = issue_token(source, label, expires_at=ends, by=access.actor_of(request))
         self.log_change(request, source, f"Made the token {newest(source.tokens)}.")
         return show_once(self, request, clear, str(source), source=source)

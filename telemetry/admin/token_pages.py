@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
+from telemetry.domain.scopes import Scope
 from telemetry.domain.vocab import SourceKind
 from telemetry.models import Source
 from telemetry.models.sources import StoredToken
@@ -62,7 +63,17 @@ class ApiTokenForm(TokenForm):
     """A token acts as a user; only superusers may make one for somebody else."""
 
     user = forms.ModelChoiceField(User.objects.none(), widget=UnfoldAdminSelectWidget, empty_label=None)
-    field_order = ("user", "label", "expires_at")
+    scope = forms.ChoiceField(
+        choices=[
+            (Scope.READ, "read: looks, and changes nothing"),
+            (Scope.OPERATE, "operate: acts on senders, as the group operator does"),
+            (Scope.ADMIN, "admin: whatever its user may"),
+        ],
+        initial=Scope.READ,
+        widget=UnfoldAdminSelectWidget,
+        help_text="A token never may more than its user, whatever its scope.",
+    )
+    field_order = ("user", "scope", "label", "expires_at")
 
     def __init__(self, maker: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

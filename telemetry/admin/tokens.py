@@ -15,8 +15,10 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 
+from telemetry import access
 from telemetry.admin.parts import MOST_AT_ONCE, ReadOnlyAdmin, acting_user, button, column
 from telemetry.admin.token_pages import STATES, ApiTokenForm, ask_for_token, list_of, newest, show_once, token_state
+from telemetry.domain.scopes import Scope
 from telemetry.models import ApiToken, Source, SourceToken
 from telemetry.models.sources import StoredToken
 from telemetry.tokens import ROTATION_OVERLAP, issue_api_token, revoke_token, rotate_token
@@ -65,7 +67,7 @@ class _TokenAdmin(ReadOnlyAdmin):
             hours = int(ROTATION_OVERLAP.total_seconds() // 3600)
             text = f"A new token is made and shown once. The old one goes on for {hours} hours, so nothing is lost."
             return self._ask(request, "Rotate the token?", text, [token], "Rotate", self._page_of(token))
-        clear = rotate_token(token, now=timezone.now())
+        clear = rotate_token(token, now=timezone.now(), by=access.actor_of(request))
         self.log_change(request, token, "Rotated.")
         owner = self.owner_of(token)
         return show_once(self, request, clear, str(owner), source=owner if isinstance(owner, Source) else None)
@@ -81,7 +83,7 @@ class _TokenAdmin(ReadOnlyAdmin):
             text = "Whoever uses it is answered 401 from now on. This cannot be undone."
             return self._ask(request, "Revoke?", text, tokens, "Revoke", list_of(self.opts), action, danger=True)
         for token in tokens:
-            revoke_token(token, now=timezone.now())
+            revoke_token(token, now=timezone.now(), by=access.actor_of(request))
             self.log_change(request, token, "Revoked.")
         messages.success(request, f"Revoked: {', '.join(str(token) for token in tokens)}.")
         return None
@@ -147,10 +149,15 @@ class SourceTokenAdmin(_TokenAdmin):
 class ApiTokenAdmin(_TokenAdmin):
     """Tokens that act as a user in the API: one's own; superusers see everybody's."""
 
-    list_display = ("name", "user", "label", "state", "created_at", "last_used_at", "expires_at", "revoked_at")
-    list_filter = (("user", RelatedDropdownFilter), ("revoked_at", admin.EmptyFieldListFilter))
+    list_display = ("name", "user", "scope", "label", "state", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_filter = (("user", RelatedDropdownFilter), "scope", ("revoked_at", admin.EmptyFieldListFilter))
     list_select_related = ("user",)
-    fields = (("name", "state"), ("user", "label"), ("created_at", "last_used_at"), ("expires_at", "revoked_at"))
+    fields = (
+        ("name", "state"),
+        ("user", "scope", "label"),
+        ("created_at", "last_used_at"),
+        ("expires_at", "revoked_at"),
+    )
     actions_list = ("make",)
     empty_hint = "A script that reads or acts in the API needs a token that acts as you: press “Make a token”."
 
@@ -174,12 +181,19 @@ class ApiTokenAdmin(_TokenAdmin):
 
     @button("Make a token", permission="manage", icon="add")
     def make(self, request: HttpRequest) -> HttpResponse:
-        """Ask for a label and an end, then show the token."""
+        """Ask for a scope, a label and an end, then show the token."""
         maker = acting_user(request)
         form = ApiTokenForm(maker, request.POST if request.method == "POST" else None)
         if not form.is_valid():
             return ask_for_token(self, request, form, "Make an API token", list_of(self.opts))
         owner = form.cleaned_data["user"]
-        clear = issue_api_token(owner, form.cleaned_data["label"], expires_at=form.cleaned_data["expires_at"])
+        given = form.cleaned_data
+        clear = issue_api_token(
+            owner,
+            given["label"],
+            scope=Scope(given["scope"]),
+            expires_at=given["expires_at"],
+            by=access.actor_of(request),
+        )
         self.log_addition(request, newest(owner.api_tokens), "Made.")
         return show_once(self, request, clear, str(owner), source=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -10,22 +11,30 @@ from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import exceptions, serializers
 from rest_framework.pagination import BasePagination, CursorPagination
 from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from telemetry import access
+from telemetry.access import Actor
 from telemetry.api.serializers import ProblemSerializer
+from telemetry.client_address import address_of
 from telemetry.domain import clean
+from telemetry.domain.access import AccessKind
 from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import UNKNOWN_IP
 from telemetry.errors import BadBody, BodyTooLarge
 from telemetry.pagination import Pages
+
+log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Model)
@@ -151,10 +160,35 @@ def _canonical(form: Callable[[str, str], str], value: str) -> str:
 
 
 class ApiView(APIView):
-    """An endpoint for people and their scripts. Reading needs staff; writing needs `write_permission`."""
+    """An endpoint for people and their scripts. Reading needs staff, and `read_permission` where there is one.
+
+    Writing needs `write_permission`, and leaves a row in the access log with who did it; where the view writes a better
+    one itself, or what it does is a question and no act, `is_act` is False.
+    """
 
     parser_classes = [Json]
+    read_permission: str = ""
     write_permission: str = ""
+    is_act: bool = True
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        """The answer; an act that succeeded is written down."""
+        if self.is_act and request.method not in SAFE_METHODS and response.status_code < 400:
+            note_act(request)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+def note_act(request: Request) -> None:
+    """Write down who changed what by its URL, and the names of the fields that were sent; never their values."""
+    given = sorted(request.data) if isinstance(request.data, dict) else []
+    detail = f"{request.method} {request.path}" + (f" ({', '.join(map(str, given))})" if given else "")
+    by = caller(request)
+    token = getattr(request.auth, "prefix", "")
+    try:
+        access.record(AccessKind.ACTED, who=by.name, address=by.address, now=timezone.now(), token=token, detail=detail)
+    except DatabaseError:
+        # The act itself is done and has its own history: an error now would have it done twice.
+        log.exception("an act could not be written into the access log", extra={"act": detail, "who": by.name})
 
 
 def query_of(request: Request, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
@@ -185,6 +219,11 @@ def person(request: Request) -> User:
     """Who is asking; the permissions have made sure that it is somebody."""
     assert isinstance(request.user, User)
     return request.user
+
+
+def caller(request: Request) -> Actor:
+    """Who is asking and from where, as the access log knows them."""
+    return Actor(person(request).get_username(), address_of(request._request))
 
 
 def _checked(shape: serializers.Serializer[Any]) -> dict[str, Any]:

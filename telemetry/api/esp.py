@@ -16,10 +16,10 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from telemetry import intake
+from telemetry import intake, limits
 from telemetry.api.serializers import AcceptedSerializer
 from telemetry.api.webhooks import PROBLEM, PROBLEMS, SourceView
-from telemetry.authentication import SourceAuthentication, SourceScheme
+from telemetry.authentication import SourceAuthentication, SourceScheme, refuse_strangers
 from telemetry.domain.errors import ParseError
 from telemetry.errors import BadBody, BodyTooLarge
 from telemetry.esp import sns
@@ -79,6 +79,7 @@ class EspWebhook(SourceView):
             provider = _provider(esp)
             sent = _readable(request)
             reporter, key = self._source(request, source, provider)
+            limits.spend(reporter, requests=1)
             try:
                 check(provider, key, sent)
                 if url := sns.subscribe_url(sent.body) if provider.slug == "amazon_ses" else "":
@@ -90,6 +91,7 @@ class EspWebhook(SourceView):
                 raise BadBody(error.field, error.message) from None
             if len(raw) > settings.MAX_EVENTS_PER_REQUEST:
                 raise BodyTooLarge(f"A request may hold {settings.MAX_EVENTS_PER_REQUEST} events, not {len(raw)}.")
+            limits.spend(reporter, events=len(raw))
             parser = ESP_PARSERS[parser_name(provider.slug)]
             return Response(intake.take_in(reporter, parser, raw, now=timezone.now()).as_answer())
 
@@ -111,6 +113,8 @@ class EspWebhook(SourceView):
             )
         if not found.is_active:
             raise exceptions.PermissionDenied(f"The source {found.name} is not active.")
+        if not by_token:  # with a token this was looked at when it was read
+            refuse_strangers(found, request._request)
         return found, found.hmac_key if signed else ""
 
     def _subscribe(self, url: str) -> Response:

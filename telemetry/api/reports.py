@@ -9,7 +9,7 @@ from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from telemetry import reports
+from telemetry import limits, reports
 from telemetry.api.webhooks import PROBLEMS, SourceView
 from telemetry.metrics import INGEST_SECONDS
 from telemetry.parsers.report_mail import Kind
@@ -53,5 +53,6 @@ class ReportMessage(SourceView):
                     media_type or "none", detail=f"Send {' or '.join(TYPES)}, not {media_type or 'nothing'}."
                 )
             body = self.body_of(request)
+            limits.spend(self.source_of(request), events=1)
             taken = reports.take_in(self.source_of(request), body, now=timezone.now())
             return Response(TakenSerializer(taken).data)

@@ -13,7 +13,20 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from telemetry.api.common import ApiView, Body, Query, RowBody, body_of, documented, in_future, page_of, query_of
+from telemetry.access import note_source
+from telemetry.api.common import (
+    ApiView,
+    Body,
+    Query,
+    RowBody,
+    body_of,
+    caller,
+    documented,
+    in_future,
+    page_of,
+    query_of,
+)
+from telemetry.domain.access import AccessKind
 from telemetry.domain.vocab import SourceKind
 from telemetry.errors import Conflict
 from telemetry.models import FollowedFile, Source, SourceToken
@@ -60,6 +73,9 @@ class SourceSerializer(RowBody[Source]):
             "ip_map",
             "volume",
             "is_active",
+            "allowed_networks",
+            "requests_per_minute",
+            "events_per_minute",
             "signed",
             "hmac_key",
             "metrics_url",
@@ -157,6 +173,7 @@ class Sources(ApiView):
     """Who reports to us."""
 
     write_permission = WRITE
+    is_act = False  # what is done is written down by name
 
     @documented(
         "sources", "sources_list", "List sources", answers={200: SourceSerializer}, query=SourceQuery, pages=Pages
@@ -178,7 +195,8 @@ class Sources(ApiView):
         """Make a source; make a token for it next."""
         shape = SourceSerializer(data=request.data)
         shape.is_valid(raise_exception=True)
-        shape.save()
+        source = shape.save()
+        note_source(AccessKind.SOURCE_ADDED, source, caller(request), list(request.data), now=timezone.now())
         return Response(shape.data, status=status.HTTP_201_CREATED)
 
 
@@ -186,6 +204,7 @@ class SourceById(ApiView):
     """One source."""
 
     write_permission = WRITE
+    is_act = False  # what is done is written down by name
 
     @documented("sources", "sources_retrieve", "Show a source", answers={200: SourceSerializer}, problems=[404])
     def get(self, request: Request, pk: int) -> Response:
@@ -204,7 +223,8 @@ class SourceById(ApiView):
         """Change what is given."""
         shape = SourceSerializer(get_object_or_404(Source, pk=pk), data=request.data, partial=True)
         shape.is_valid(raise_exception=True)
-        shape.save()
+        source = shape.save()
+        note_source(AccessKind.SOURCE_CHANGED, source, caller(request), list(request.data), now=timezone.now())
         return Response(shape.data)
 
     @documented(
@@ -218,11 +238,14 @@ class SourceById(ApiView):
         """Delete a source that never reported (204); deactivate one that did (200), as its events name it."""
         with transaction.atomic():
             source = get_object_or_404(Source.objects.select_for_update(), pk=pk)
+            now = timezone.now()
             if not _was_used(source):
+                note_source(AccessKind.SOURCE_DELETED, source, caller(request), [], now=now)
                 source.delete()
                 return Response(status=status.HTTP_204_NO_CONTENT)
             source.is_active = False
             source.save(update_fields=["is_active"])
+            note_source(AccessKind.SOURCE_CHANGED, source, caller(request), ["is_active"], now=now)
         return Response(SourceSerializer(source).data)
 
 
@@ -230,6 +253,7 @@ class SourceTokens(ApiView):
     """The tokens of a source."""
 
     write_permission = WRITE
+    is_act = False  # what is done is written down by name
 
     @documented(
         "sources",
@@ -255,13 +279,14 @@ class SourceTokens(ApiView):
         """Make a token; this answer is the only place where it can be read."""
         source = get_object_or_404(Source, pk=pk)
         body = body_of(request, TokenBody)
-        return _shown_once(issue_token(source, body["label"], expires_at=body["expires_at"]))
+        return _shown_once(issue_token(source, body["label"], expires_at=body["expires_at"], by=caller(request)))
 
 
 class RevokeToken(ApiView):
     """The end of a token."""
 
     write_permission = WRITE
+    is_act = False  # what is done is written down by name
 
     @documented(
         "sources",
@@ -273,7 +298,7 @@ class RevokeToken(ApiView):
     def post(self, request: Request, pk: int, prefix: str) -> Response:
         """End the token at once; a second time changes nothing."""
         token = get_object_or_404(SourceToken, source_id=pk, prefix=prefix)
-        revoke_token(token, now=timezone.now())
+        revoke_token(token, now=timezone.now(), by=caller(request))
         return Response(TokenSerializer(token).data)
 
 
@@ -281,6 +306,7 @@ class RotateToken(ApiView):
     """A token's successor."""
 
     write_permission = WRITE
+    is_act = False  # what is done is written down by name
 
     @documented(
         "sources",
@@ -297,7 +323,8 @@ class RotateToken(ApiView):
             token = get_object_or_404(SourceToken.objects.select_for_update(), source_id=pk, prefix=prefix)
             if not token.is_usable:
                 raise Conflict("This token is revoked or expired: make a new one instead.")
-            clear = rotate_token(token, now=timezone.now(), overlap=timedelta(hours=body["overlap_hours"]))
+            overlap = timedelta(hours=body["overlap_hours"])
+            clear = rotate_token(token, now=timezone.now(), overlap=overlap, by=caller(request))
         return _shown_once(clear)
 
 

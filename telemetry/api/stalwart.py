@@ -13,7 +13,7 @@ from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from telemetry import intake, stalwart
+from telemetry import intake, limits, stalwart
 from telemetry.api.serializers import AcceptedSerializer
 from telemetry.api.webhooks import PROBLEMS, SourceView
 from telemetry.domain.errors import ParseError
@@ -53,6 +53,7 @@ class StalwartWebhook(SourceView):
                     media_type or "none", detail=f"Send application/json, not {media_type or 'nothing'}."
                 )
             raw_events = self._split(self._whole_body(request))
+            limits.spend(self.source_of(request), events=len(raw_events))
             taken = stalwart.take_in(self.source_of(request), raw_events, now=timezone.now())
             return Response(taken.as_answer())
 

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from telemetry import intake, volumes
+from telemetry import intake, limits, volumes
 from telemetry.api.serializers import (
     AcceptedSerializer,
     DocumentedBatchSerializer,
@@ -36,7 +36,7 @@ from telemetry.permissions import SourcesReport
 
 Split = Callable[[bytes], list[bytes]]
 PROBLEM = OpenApiResponse(ProblemSerializer, description="Problem details; nothing of this request was stored.")
-PROBLEMS = dict.fromkeys((400, 401, 403, 413, 415, 503), PROBLEM)
+PROBLEMS = dict.fromkeys((400, 401, 403, 413, 415, 429, 503), PROBLEM)
 
 
 class RawBody(BaseParser):
@@ -57,7 +57,8 @@ class SourceView(APIView):
     parser_classes = [RawBody]
 
     def body_of(self, request: Request) -> bytes:
-        """The raw body, within the limit and rightly signed where the source has a key; raises 413 and 401."""
+        """The raw body, within the limit and rightly signed where the source has a key; raises 429, 413 and 401."""
+        limits.spend(self.source_of(request), requests=1)
         declared = request.META.get("CONTENT_LENGTH") or "0"
         if declared.isdigit() and int(declared) > settings.MAX_BODY_BYTES:
             raise BodyTooLarge(f"The body has {declared} bytes; the limit is {settings.MAX_BODY_BYTES}.")
@@ -101,6 +102,7 @@ class EventsView(SourceView):
                 raise BodyTooLarge(
                     f"A request may hold {settings.MAX_EVENTS_PER_REQUEST} events, not {len(raw_events)}."
                 )
+            limits.spend(self.source_of(request), events=len(raw_events))
             taken = intake.take_in(self.source_of(request), self.parser, raw_events, now=timezone.now())
             return Response(taken.as_answer())
 

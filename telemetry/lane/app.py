@@ -13,17 +13,21 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
+from rest_framework.exceptions import APIException
 
 from telemetry import sql
 from telemetry.api.webhooks import EventsView, Split
-from telemetry.authentication import bearer_of, signature_is_right
+from telemetry.authentication import bearer_of, may_report_from, signature_is_right
+from telemetry.client_address import client_address
+from telemetry.domain.addresses import Address
 from telemetry.domain.errors import ParseError
 from telemetry.errors import RETRY_AFTER, TryAgain, problem_of
 from telemetry.intake import Intake, read
 from telemetry.lane.door import Door
-from telemetry.lane.writer import NotStoredError, Work, Writer
+from telemetry.lane.writer import NotStoredError, StaleError, Work, Writer
+from telemetry.limits import LoopMeter, charge_of
 from telemetry.metrics import INGEST_SECONDS, LANE_REFUSED, LANE_WAITING
-from telemetry.models import Source
+from telemetry.models import SourceToken
 from telemetry.parsers.base import Parser
 
 log = logging.getLogger(__name__)
@@ -67,6 +71,7 @@ class _Headers:
     media_type: bytes = b""
     length: int | None = None
     signature: str = ""
+    forwarded_for: str = ""
 
 
 class Lane:
@@ -76,6 +81,7 @@ class Lane:
         self._other = other
         self._routes = served
         self._door = Door()
+        self._meter = LoopMeter()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[Work, None] = {}
         # Requests and bytes that are under way, counted from the decision to read a body on.
@@ -130,17 +136,20 @@ class Lane:
         if self._watch is not None:
             self._watch.cancel()
         self._door.close()
+        self._meter.close()
         self._loop = None
 
     async def _take(self, route: Route, scope: Message, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
         headers = _read_headers(scope["headers"])
         split = route.splits.get(headers.media_type)
-        source = await self._door.source_of(headers.token) if split is not None and headers.token else None
+        token = await self._door.token_of(headers.token) if split is not None and headers.token else None
         most = settings.MAX_BODY_BYTES
-        if split is None or source is None or (headers.length or 0) > most:
+        place = client_address(_peer_of(scope), headers.forwarded_for)
+        if split is None or token is None or (headers.length or 0) > most or not may_report_from(token.source, place):
             await self._other(scope, receive, send)
             return
+        self._door.note_use(token, str(place or ""))
         if self._loop is None:
             self._begin()
         reserved = most if headers.length is None else headers.length
@@ -154,11 +163,25 @@ class Lane:
             body = await body_of(receive, most)
             if body is None:
                 return
-            work = self._work_of(route, split, source, headers, body)
+            work = self._work_of(route, split, token, headers, body)
             if work is None:
                 await self._other(scope, replaying(body, receive), send)
                 return
-            answer = await self._recorded(work)
+            charged = charge_of(token.source, requests=1, events=len(work.raw_events))
+            refusal = await self._meter.charge(charged) if charged.parts else None
+            if refusal is not None:
+                error = refusal.as_error()
+                await _send_problem(send, error, refusal.retry_after)
+                return
+            if len(body) <= SMALL:
+                work.reading = read(route.parser, work.raw_events, ip_map=token.source.ip_map, now=datetime.now(UTC))
+            try:
+                answer = await self._recorded(work)
+            except StaleError:
+                # Revoked or changed since it was looked up: nothing was stored, and Django knows the answer.
+                self._door.forget(headers.token or "")
+                await self._other(scope, replaying(body, receive), send)
+                return
         finally:
             self._admitted -= 1
             self._bytes -= reserved
@@ -168,8 +191,9 @@ class Lane:
             await _send_json(send, 200, msgspec.json.encode(answer.as_answer()))
         INGEST_SECONDS.observe(time.perf_counter() - start)
 
-    def _work_of(self, route: Route, split: Split, source: Source, headers: _Headers, body: bytes) -> Work | None:
+    def _work_of(self, route: Route, split: Split, token: SourceToken, headers: _Headers, body: bytes) -> Work | None:
         """The request as work for a writer; None when it is for Django to refuse."""
+        source = token.source
         if source.hmac_key_sealed and not signature_is_right(source, headers.signature, body):
             return None
         try:
@@ -178,10 +202,7 @@ class Lane:
             return None
         if not 0 < len(raw_events) <= settings.MAX_EVENTS_PER_REQUEST or len(body) > settings.MAX_BODY_BYTES:
             return None
-        work = Work(source, route.parser, raw_events, asyncio.get_running_loop().create_future())
-        if len(body) <= SMALL:
-            work.reading = read(route.parser, raw_events, ip_map=source.ip_map, now=datetime.now(UTC))
-        return work
+        return Work(token, route.parser, raw_events, asyncio.get_running_loop().create_future())
 
     async def _recorded(self, work: Work) -> Intake | None:
         """Have it recorded; None when it was not, or not in time."""
@@ -254,7 +275,21 @@ def _read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> _Headers:
             headers.length = int(value) if value.isdigit() else None
         elif name == b"x-signature":
             headers.signature = value.decode("latin-1")
+        elif name == b"x-forwarded-for":
+            # Several headers are one list, as WSGI joins them.
+            written = value.decode("latin-1")
+            headers.forwarded_for = f"{headers.forwarded_for},{written}" if headers.forwarded_for else written
     return headers
+
+
+def client_of_scope(scope: Message) -> Address | None:
+    """From where a request came, by the same rule as in Django's views."""
+    return client_address(_peer_of(scope), _read_headers(scope["headers"]).forwarded_for)
+
+
+def _peer_of(scope: Message) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 async def body_of(receive: Receive, most: int) -> bytes | None:
@@ -309,7 +344,7 @@ async def _send_json(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_problem(send: Send, error: TryAgain, retry_after: int) -> None:
+async def _send_problem(send: Send, error: APIException, retry_after: int) -> None:
     body = msgspec.json.encode(problem_of(error))
     more = [(b"retry-after", b"%d" % retry_after)]
     await _send_json(send, error.status_code, body, kind=b"application/problem+json", more=more)

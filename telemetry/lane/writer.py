@@ -6,17 +6,19 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from django.db import DatabaseError, DataError, IntegrityError, connection
+from django.db.models import Q
 
 from telemetry import deferrals
 from telemetry.ingest import Batch, record_batches
 from telemetry.intake import Intake, Reading, read, store, take_in
-from telemetry.models import Source
+from telemetry.models import Source, SourceToken
 from telemetry.parsers.base import Parser
 
 log = logging.getLogger(__name__)
@@ -29,11 +31,16 @@ class NotStoredError(Exception):
     """The database could not be written; the sender should try again."""
 
 
+class StaleError(Exception):
+    """The token was revoked, or its source changed, since the request was let in; nothing of it was stored."""
+
+
 @dataclass(slots=True, eq=False)
 class Work:
     """One request: its events, as they came or read already, and the future of its answer."""
 
-    source: Source
+    token: SourceToken
+    """What let it in, with its source, as they were when they were looked up."""
     parser: Parser
     raw_events: Sequence[bytes]
     answer: asyncio.Future[Intake]
@@ -42,6 +49,11 @@ class Work:
     """Its events where the event loop has read them."""
     taken: Intake = field(default_factory=lambda: Intake(0, 0, 0, ()))
     position: int = 0
+
+    @property
+    def source(self) -> Source:
+        """Who reports."""
+        return self.token.source
 
     @property
     def is_done(self) -> bool:
@@ -141,6 +153,9 @@ class Writer:
 
     def _record(self, parts: Sequence[_Part], now: datetime) -> None:
         results: list[tuple[Work, Intake | Exception]] = []
+        stale = _stale(parts, now)
+        results += [(work, error) for work, error in stale.items()]
+        parts = [part for part in parts if part.work not in stale]
         for kind in _kinds(parts):
             outcome = _record_together(kind, now)
             for part, result in zip(kind, outcome, strict=True):
@@ -155,6 +170,44 @@ class Writer:
                     self._queue.put(work)
         if results:
             self._settle(results)
+
+
+def _stale(parts: Sequence[_Part], now: datetime) -> dict[Work, Exception]:
+    """The works that may not be recorded any more: of what let them in, something changed since it was looked up.
+
+    One query for all that are recorded together, so that a token that was revoked opens nothing from that moment on.
+    What was begun before is finished.
+    """
+    beginning = [part.work for part in parts if part.first == 0]
+    for attempt in (1, 2):
+        try:
+            holds = _facts_now({work.token.pk for work in beginning}, now) if beginning else {}
+        except DatabaseError:
+            # See _record_together.
+            connection.close()
+            if attempt == 2:
+                log.warning("tokens could not be looked up", exc_info=True)
+                return {work: NotStoredError() for work in beginning}
+        else:
+            break
+    return {work: StaleError() for work in beginning if holds.get(work.token.pk) != _facts(work.token)}
+
+
+# What decides whether and how a request of the lane is taken.
+_FACTS = ("id", "hmac_key_sealed", "ip_map", "allowed_networks", "requests_per_minute", "events_per_minute")
+
+
+def _facts(token: SourceToken) -> tuple[Any, ...]:
+    return tuple(getattr(token.source, name) for name in _FACTS)
+
+
+def _facts_now(tokens: Collection[int], now: datetime) -> dict[int, tuple[Any, ...]]:
+    """The facts of the tokens that are usable and whose sources are active, as the database has them."""
+    usable = SourceToken.objects.filter(
+        Q(expires_at=None) | Q(expires_at__gt=now), pk__in=tokens, revoked_at=None, source__is_active=True
+    )
+    rows = usable.values_list("pk", *(f"source__{name}" for name in _FACTS))
+    return {pk: tuple(facts) for pk, *facts in rows}
 
 
 def _kinds(parts: Sequence[_Part]) -> list[list[_Part]]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
+from telemetry.domain.addresses import Network, networks
 from telemetry.domain.clean import ip as clean_ip
 from telemetry.domain.errors import ParseError
+from telemetry.domain.scopes import Scope
 from telemetry.domain.vocab import SourceKind, VolumeReporting
 from telemetry.domain.web_address import LONGEST_URL, web_address
 from telemetry.secrets import decrypt, encrypt
+
+MOST_PER_MINUTE = 10_000_000
 
 
 def choices(words: type[SourceKind] | type[VolumeReporting]) -> list[tuple[str, str]]:
@@ -31,6 +36,14 @@ def valid_ip_map(value: Any) -> None:
             clean_ip(str(address), name)
         except ParseError as error:
             raise ValidationError(f"{name}: {address!r} {error.message}.") from error
+
+
+def valid_networks(value: Any) -> None:
+    """Raise unless the value is a list of networks; the message names the entry that is none."""
+    try:
+        networks(value)
+    except ParseError as error:
+        raise ValidationError(error.message) from error
 
 
 def valid_metrics_url(value: str) -> None:
@@ -78,6 +91,25 @@ class Source(models.Model):
     )
     metrics_login_sealed = models.TextField(blank=True, editable=False)
     is_active = models.BooleanField("active", default=True, help_text="An inactive source is answered 403.")
+    allowed_networks = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[valid_networks],
+        help_text="Networks that reports may come from, such as 203.0.113.0/24 or 2001:db8::/32; others are answered "
+        "403. Empty: anywhere.",
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MOST_PER_MINUTE)],
+        help_text="More are answered 429. Empty: the installation's limit; 0: no limit.",
+    )
+    events_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MOST_PER_MINUTE)],
+        help_text="More are answered 429. Empty: the installation's limit; 0: no limit.",
+    )
     last_event_at = models.DateTimeField("last event", null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     notes = models.TextField(blank=True)
@@ -87,6 +119,11 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Where reports may come from; empty: anywhere."""
+        return _networks_of(tuple(self.allowed_networks))
 
     @property
     def hmac_key(self) -> str:
@@ -105,6 +142,11 @@ class Source(models.Model):
     @metrics_login.setter
     def metrics_login(self, login: str) -> None:
         self.metrics_login_sealed = encrypt("source-metrics", login)
+
+
+@lru_cache(maxsize=1_000)
+def _networks_of(entries: tuple[str, ...]) -> tuple[Network, ...]:
+    return networks(entries)
 
 
 class StoredToken(models.Model):
@@ -138,9 +180,16 @@ class SourceToken(StoredToken):
 
 
 class ApiToken(StoredToken):
-    """Lets a script act in the API as the user it belongs to, with that user's permissions."""
+    """Lets a script act in the API as the user it belongs to, as far as its scope goes."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    scope = models.CharField(
+        max_length=10,
+        choices=[(scope.value, scope.value) for scope in Scope],
+        default=Scope.READ.value,
+        help_text="How far it goes; never further than its user. read: looks; operate: acts on senders; admin: all "
+        "that its user may.",
+    )
 
     class Meta(StoredToken.Meta):
         verbose_name = "API token"

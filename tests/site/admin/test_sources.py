@@ -119,9 +119,10 @@ def test_nobody_takes_a_superusers_api_token_over(as_viewer: Client, viewer: Use
     for act in ("rotate", "revoke"):
         answer = as_viewer.post(button(f"telemetry_apitoken_{act}", theirs.pk), {"confirmed": "1"})
         assert answer.status_code in (403, 404)
-    refused = as_viewer.post(button("telemetry_apitoken_make"), {"user": root.pk})
+    refused = as_viewer.post(button("telemetry_apitoken_make"), {"scope": "read", "user": root.pk})
     assert "user" in refused.context["form"].errors
-    assert TOKEN.search(text(as_viewer.post(button("telemetry_apitoken_make"), {"user": viewer.pk, "label": "mine"})))
+    mine = {"scope": "read", "user": viewer.pk, "label": "mine"}
+    assert TOKEN.search(text(as_viewer.post(button("telemetry_apitoken_make"), mine)))
     assert set(ApiToken.objects.values_list("user__username", flat=True)) == {"root", "vera"}
 
 
