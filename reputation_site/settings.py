@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from django.templatetags.static import static
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 from django.utils.safestring import mark_safe
 
 from reputation_site.data_folder import kept_secret, socket_path
 from reputation_site.env import Env, database_from_url, replica_from_url
+from reputation_site.headers import POLICY
 from reputation_site.schedule import BEAT_SCHEDULE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -50,6 +51,8 @@ SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": POLICY}
 
 # --- the product -----------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("GS_MAX_BODY_BYTES", 5 * 1024 * 1024, minimum=1024, maximum=256 * 1024 * 1024)
@@ -136,6 +139,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "reputation_site.headers.Headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -261,8 +265,9 @@ UNFOLD: dict[str, Any] = {
     # The console's script writes times in the viewer's zone, and this word with them; the admin stays with UTC.
     "SITE_SUBHEADER": mark_safe('<span data-gs-zone="Times are in ZONE">All times are UTC</span>'),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("dashboard/icon.svg")}],
-    "STYLES": [lambda request: static("dashboard/frame.css")],
-    "SCRIPTS": [lambda request: static("dashboard/frame.js")],
+    "COLORS": lambda request: {},  # they are a file: an inline style element would need a hole in the policy
+    "STYLES": [lambda request: reverse("frame-colours"), lambda request: static("dashboard/frame.css")],
+    "SCRIPTS": [lambda request: static("dashboard/expressions.js"), lambda request: static("dashboard/frame.js")],
     "SIDEBAR": {"navigation": "reputation_site.navigation.navigation"},
 }
 # Dates as 2026-11-20 12:00:05, which every operator reads the same way.
