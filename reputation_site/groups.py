@@ -23,6 +23,8 @@ _ACTS = (
     "telemetry.change_rejectedevent",
     "reputation.ask_permits",
 )
+# Who logged in from where is not for everybody who may look at senders.
+_ADMINS_ONLY = ("telemetry.view_accessrecord",)
 # What was there before a migration run; None: no run is under way, or the table was not there yet.
 _before: set[int] | None = None
 
@@ -36,6 +38,8 @@ def may(role: str, app: str, codename: str) -> bool:
         return False
     if role == ADMIN:
         return True
+    if f"{app}.{codename}" in _ADMINS_ONLY:
+        return False
     return codename.startswith("view_") or (role == OPERATOR and f"{app}.{codename}" in _ACTS)
 
 

@@ -45,6 +45,8 @@ WORKER_CONCURRENCY = env.integer("GS_WORKER_CONCURRENCY", 2, minimum=1, maximum=
 ALLOWED_HOSTS = env.words("GS_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.words("GS_CSRF_TRUSTED_ORIGINS", [])
 HTTPS = env.boolean("GS_HTTPS", False)  # set behind a TLS proxy that sends X-Forwarded-Proto
+# Proxies whose X-Forwarded-For is believed; without any, a request comes from whoever connected.
+TRUSTED_PROXIES = env.networks("GS_TRUSTED_PROXIES")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0

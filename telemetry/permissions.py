@@ -11,7 +11,10 @@ from telemetry.models import Source
 
 
 class StaffReadsOperatorsWrite(BasePermission):
-    """Staff may read. Writing needs the permission that the view names in `write_permission`; without one, an admin."""
+    """Staff may read; where the view names a `read_permission`, only who has it.
+
+    Writing needs the permission that the view names in `write_permission`; without one, an admin.
+    """
 
     message = "Your account may not do this."
 
@@ -21,7 +24,8 @@ class StaffReadsOperatorsWrite(BasePermission):
         if not (user and user.is_authenticated and user.is_active and getattr(user, "is_staff", False)):
             return False
         if request.method in SAFE_METHODS:
-            return True
+            wanted = getattr(view, "read_permission", "")
+            return user.has_perm(wanted) if wanted else True
         needed = getattr(view, "write_permission", None)
         return user.has_perm(needed) if needed else bool(user.is_superuser)
 

@@ -40,6 +40,7 @@ DEFAULTS = (
     Kept("counters_hour", "Counters by hour", 90 * DAY, 2 * DAY),
     Kept("counters_day", "Counters by day", 730 * DAY),
     Kept("volumes", "Reported volumes", 90 * DAY, DAY),
+    Kept("access", "Access log: logins, tokens, who was kept out", 400 * DAY),
     Kept("history", "Reputation history, actions, audit log", 730 * DAY),
 )
 # A batch is one short transaction: ingest waits for it on SQLite, and a stop loses no more than one.
@@ -150,6 +151,7 @@ def _plan(now: datetime) -> dict[str, list[_Sweep]]:
             older("rejectedevent", "received_at", "rejected"),
             older("unknownreport", "received_at", "rejected"),
         ],
+        "access": [_Sweep("telemetry_accessrecord", "at < %s", [now - keeps("access")], "at", _FIRST)],
         "volumes": [older("volumereport", '"end"', "volumes")],
         "counters_minute": counters("minute", minutes),
         "counters_hour": counters("hour", floor_hour(now - keeps("counters_hour"))),

@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from telemetry.api import completeness, esp, events, kumomta, rejected, reports, retention, sources, stalwart, webhooks
+from telemetry.api import (
+    access,
+    completeness,
+    esp,
+    events,
+    kumomta,
+    rejected,
+    reports,
+    retention,
+    sources,
+    stalwart,
+    webhooks,
+)
 
 urlpatterns = [
     path("webhooks/stalwart/delivery-failure", webhooks.DeliveryFailureWebhook.as_view(), name="delivery-failure"),
@@ -21,6 +33,7 @@ urlpatterns = [
     path("sources/<int:pk>/tokens", sources.SourceTokens.as_view(), name="source-tokens"),
     path("sources/<int:pk>/tokens/<slug:prefix>/revoke", sources.RevokeToken.as_view(), name="revoke-source-token"),
     path("sources/<int:pk>/tokens/<slug:prefix>/rotate", sources.RotateToken.as_view(), name="rotate-source-token"),
+    path("access", access.AccessLog.as_view(), name="access-log"),
     path("retention", retention.Retention.as_view(), name="retention"),
     path("retention/<slug:what>", retention.RetentionOf.as_view(), name="retention-of"),
 ]

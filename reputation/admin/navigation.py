@@ -86,6 +86,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Retention", "auto_delete", "telemetry.retentionpolicy"),
             ("Source tokens", "key", "telemetry.sourcetoken"),
             ("API tokens", "vpn_key", "telemetry.apitoken"),
+            ("Access log", "door_front", "telemetry.accessrecord"),
             ("Users", "person", "auth.user"),
             ("Groups", "group", "auth.group"),
             ("Periodic tasks", "schedule", "telemetry.lease"),

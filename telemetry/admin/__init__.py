@@ -1,6 +1,7 @@
 """The admin of this floor: sources, events, counters, retention, and the people who look at them."""
 
 from telemetry.admin import (
+    access,
     causes,
     completeness,
     counters,
@@ -14,6 +15,7 @@ from telemetry.admin import (
 )
 
 __all__ = [
+    "access",
     "causes",
     "completeness",
     "counters",

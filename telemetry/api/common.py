@@ -151,9 +151,13 @@ def _canonical(form: Callable[[str, str], str], value: str) -> str:
 
 
 class ApiView(APIView):
-    """An endpoint for people and their scripts. Reading needs staff; writing needs `write_permission`."""
+    """An endpoint for people and their scripts. Reading needs staff, and `read_permission` where there is one.
+
+    Writing needs `write_permission`.
+    """
 
     parser_classes = [Json]
+    read_permission: str = ""
     write_permission: str = ""
 
 

@@ -1,5 +1,6 @@
 """What happened: sources and their tokens, events, counters, retention."""
 
+from telemetry.models.access import AccessRecord
 from telemetry.models.causes import CauseRule, MailboxProvider, RuleSet
 from telemetry.models.completeness import CompletenessReading, MetricsWatch
 from telemetry.models.counters import (
@@ -20,6 +21,7 @@ from telemetry.models.sources import ApiToken, Source, SourceToken
 from telemetry.models.stalwart import StalwartConnect, StalwartHeld, UnusedEventType
 
 __all__ = [
+    "AccessRecord",
     "ApiToken",
     "CauseRule",
     "ChangedSender",

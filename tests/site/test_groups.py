@@ -55,6 +55,7 @@ MAY: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("GET", "/api/audit-log", {}, ROLES),
     ("GET", "/api/sources", {}, ROLES),
     ("GET", "/api/policies", {}, ROLES),
+    ("GET", "/api/access", {}, (ADMIN,)),
     ("GET", "/api/rejected-events", {}, ROLES),
     # The API: acting on senders.
     ("POST", f"/api/ips/{BAD}/quarantine", {"reason": "a test"}, ACTING),
@@ -97,6 +98,7 @@ MAY: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("GET", "/admin/telemetry/sourcetoken/", {}, ROLES),
     ("GET", "/admin/telemetry/source/add/", {}, (ADMIN,)),
     ("GET", "/admin/reputation/pool/add/", {}, (ADMIN,)),
+    ("GET", "/admin/telemetry/accessrecord/", {}, (ADMIN,)),
     ("GET", "/admin/auth/user/", {}, (ADMIN,)),
     ("GET", "/admin/auth/user/add/", {}, (ADMIN,)),
     ("GET", "/admin/auth/group/add/", {}, NOBODY),

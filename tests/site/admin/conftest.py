@@ -48,8 +48,9 @@ from reputation.sending_policies import new_policy as new_sending_policy
 from reputation.standing import score_ips
 from reputation.warmup_acts import start as start_warmup
 from reputation.warmup_policies import change_warmup_policy, new_policy
-from telemetry import intake
+from telemetry import access, intake
 from telemetry.counters import roll_up
+from telemetry.domain.access import AccessKind
 from telemetry.domain.event import Event
 from telemetry.domain.vocab import EventType
 from telemetry.ingest import record_batch
@@ -146,6 +147,7 @@ def a_life(source: Source, make: Make, user: User, *, senders: int = 1, offset: 
         intake.take_in(source, DOCUMENTED, [b'{"id": "x%d"}' % number], now=now)
         issue_token(source, f"t{number}")
         issue_api_token(user, f"t{number}")
+        access.record(AccessKind.LOGIN, who=user.username, address="203.0.113.9", now=now)
         VolumeReport.objects.create(
             source=source, sending_ip=ip, start=now - timedelta(hours=1), end=now, sent=100 + number
         )
