@@ -9,6 +9,7 @@ from django.urls import include, path
 from django.utils import timezone
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from reputation_site.doors.views import login
 from reputation_site.frame import colours
 from reputation_site.headers import API_DOCS_ALSO
 from reputation_site.readiness import troubles
@@ -36,7 +37,9 @@ urlpatterns = [
     # Browsers ask for it by themselves where no page names an icon.
     path("favicon.ico", lambda request: redirect(static("dashboard/icon.svg")), name="favicon"),
     path("frame-colours.css", colours, name="frame-colours"),
+    path("admin/login/", login),
     path("admin/", admin.site.urls),
+    path("second-factor/", include("reputation_site.doors.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path(
         "api/docs", csp_update(API_DOCS_ALSO)(SpectacularSwaggerSplitView.as_view(url_name="schema")), name="api-docs"

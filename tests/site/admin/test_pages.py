@@ -140,7 +140,7 @@ def test_an_address_in_the_url_that_is_none_is_refused_and_not_a_crash(as_root: 
 def test_every_item_of_the_side_bar_leads_somewhere(as_root: Client) -> None:
     response = as_root.get(reverse("admin:index"))
     items = [item for group in response.context["sidebar_navigation"] for item in group["items"]]
-    assert len(items) == len(OURS) + 8  # every model, and the console's eight pages
+    assert len(items) == len(OURS) + 11  # every model, two of the doors, and the console's nine pages
     assert {as_root.get(item["link"]).status_code for item in items} == {200}
 
 
