@@ -113,6 +113,20 @@ class Env:
 
         return self._typed(name, "", read, "the name of a request header, such as X-Remote-User")
 
+    def pairs(self, name: str, *, allowed: tuple[str, ...]) -> dict[str, str]:
+        """Names with a word each: ``mail-team=operator, postmasters=admin``."""
+
+        def read(value: str) -> dict[str, str]:
+            found = {}
+            for word in filter(None, (word.strip() for word in value.split(","))):
+                key, _, meaning = (part.strip() for part in word.rpartition("="))
+                if not key or meaning not in allowed:
+                    raise ValueError
+                found[key] = meaning
+            return found
+
+        return self._typed(name, {}, read, f"name={'|'.join(allowed)}, separated by commas")
+
     def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
         """Networks in CIDR form or single addresses, separated by commas."""
         return self._typed(

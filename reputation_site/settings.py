@@ -82,12 +82,22 @@ REMOTE_USER_META = env.header("GS_REMOTE_USER_HEADER")
 SSO_CREATE_USERS = env.boolean("GS_SSO_CREATE_USERS", False)
 OIDC_ISSUER = env.text("GS_OIDC_ISSUER", "").rstrip("/")
 OIDC_NAME = env.text("GS_OIDC_NAME", "single sign-on")
+OIDC_CLIENT_ID = env.text("GS_OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = env.secret("GS_OIDC_CLIENT_SECRET", "")
+OIDC_ALGORITHM = env.choice("GS_OIDC_ALGORITHM", "RS256", ("RS256", "RS384", "RS512", "ES256", "ES384"))
+OIDC_SCOPES = env.text("GS_OIDC_SCOPES", "openid profile email")
+OIDC_USERNAME_CLAIM = env.text("GS_OIDC_USERNAME_CLAIM", "preferred_username")
+OIDC_GROUPS_CLAIM = env.text("GS_OIDC_GROUPS_CLAIM", "groups")
+OIDC_ROLES = env.pairs("GS_OIDC_ROLES", allowed=("viewer", "operator", "admin"))
+if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
+    raise ConfigurationError("GS_OIDC_ISSUER needs GS_OIDC_CLIENT_ID and GS_OIDC_CLIENT_SECRET.")
 if REMOTE_USER_META and not TRUSTED_PROXIES:
     raise ConfigurationError("GS_REMOTE_USER_HEADER needs GS_TRUSTED_PROXIES: anybody could send that header.")
 AUTHENTICATION_BACKENDS = [
     "reputation_site.doors.lockout.LockoutBackend",
     "django.contrib.auth.backends.ModelBackend",
     *(["reputation_site.doors.remote_user.Backend"] if REMOTE_USER_META else []),
+    *(["reputation_site.doors.oidc.Backend"] if OIDC_ISSUER else []),
 ]
 
 # --- the product -----------------------------------------------------------------------------------------------

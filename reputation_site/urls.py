@@ -39,7 +39,7 @@ urlpatterns = [
     path("frame-colours.css", colours, name="frame-colours"),
     path("admin/login/", login),
     path("admin/", admin.site.urls),
-    path("second-factor/", include("reputation_site.doors.urls")),
+    path("", include("reputation_site.doors.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path(
         "api/docs", csp_update(API_DOCS_ALSO)(SpectacularSwaggerSplitView.as_view(url_name="schema")), name="api-docs"

@@ -35,7 +35,10 @@ class Backend(RemoteUserBackend):
 class Middleware(RemoteUserMiddleware):
     """Logs in whom a trusted proxy names, and out who is no longer named."""
 
-    header = settings.REMOTE_USER_META
+    @property
+    def header(self) -> str:  # type: ignore[override]
+        """The header's name in META."""
+        return str(settings.REMOTE_USER_META)
 
     def process_request(self, request: HttpRequest) -> None:
         """Look at the header of a trusted peer only."""

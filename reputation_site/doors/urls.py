@@ -2,13 +2,15 @@
 
 from django.urls import path
 
-from reputation_site.doors import views
+from reputation_site.doors import oidc, views
 
 app_name = "doors"
 urlpatterns = [
-    path("", views.second_factor, name="second-factor"),
-    path("code", views.code, name="code"),
-    path("confirm", views.confirm, name="confirm"),
-    path("recovery-codes", views.change, {"act": "recovery-codes"}, name="recovery-codes"),
-    path("remove", views.change, {"act": "remove"}, name="remove"),
+    path("second-factor/", views.second_factor, name="second-factor"),
+    path("second-factor/code", views.code, name="code"),
+    path("second-factor/confirm", views.confirm, name="confirm"),
+    path("second-factor/recovery-codes", views.change, {"act": "recovery-codes"}, name="recovery-codes"),
+    path("second-factor/remove", views.change, {"act": "remove"}, name="remove"),
+    path("login/oidc/", oidc.begin, name="oidc-begin"),
+    path("login/oidc/callback", oidc.callback, name="oidc-callback"),
 ]

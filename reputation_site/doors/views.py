@@ -57,7 +57,7 @@ def _single_sign_on(request: HttpRequest) -> dict[str, str] | None:
     if not settings.OIDC_ISSUER:
         return None
     query = urlencode({_NEXT: _where_next(request)})
-    return {"name": settings.OIDC_NAME, "url": f"{reverse('oidc_authentication_init')}?{query}"}
+    return {"name": settings.OIDC_NAME, "url": f"{reverse('doors:oidc-begin')}?{query}"}
 
 
 @never_cache
