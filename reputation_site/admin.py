@@ -45,12 +45,17 @@ class FailedLoginAdmin(ReadOnlyAdmin):
 class SecondFactorAdmin(ReadOnlyAdmin):
     """Who has a second factor; never its secret."""
 
-    list_display = ("user", "created_at", "last_used_at", "throttling_failure_count")
-    fields = ("user", "created_at", "last_used_at", "throttling_failure_count")
+    list_display = ("user", "created_at", "last_used_at", "wrong_codes")
+    fields = ("user", "created_at", "last_used_at", "wrong_codes")
     list_select_related = ("user",)
     search_fields = ("user__username",)
     actions = ("remove_selected",)
     empty_hint = "Nobody has set one up. Everybody may, under “Second factor” in the side bar."
+
+    @column("wrong codes in a row")
+    def wrong_codes(self, row: TOTPDevice) -> int:
+        """Each makes the next one wait twice as long."""
+        return int(row.throttling_failure_count)
 
     @admin.action(description="Remove the second factor of the selected", permissions=["view"])
     def remove_selected(self, request: HttpRequest, queryset: QuerySet[TOTPDevice]) -> None:

@@ -21,6 +21,9 @@ class ReputationSiteConfig(AppConfig):
         from reputation_site import checks, groups  # noqa: F401
         from reputation_site.doors import records  # noqa: F401
 
+        for name in ("axes", "otp_totp"):  # what stands above their lists in the admin
+            apps.get_app_config(name).verbose_name = "Doors"
+
         # The last app that has models (one without is sent no signal): by then every permission is there.
         last = apps.get_app_config("reputation")
         pre_migrate.connect(groups.note_permissions, sender=last)

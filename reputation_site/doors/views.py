@@ -172,6 +172,7 @@ def _show(
         "now": timezone.now(),
     }
     if device is None:
+        form.fields["code"].help_text = "Six digits, which change every half minute."
         key = request.session.setdefault(_KEY, factor.new_key())
         context |= {"key": factor.key_in_words(key), "qr_code": factor.qr_code(user, key)}
     return show_page(request, "doors/second_factor.html", "Second factor", context, status=status)
