@@ -28,6 +28,8 @@ def note(kind: AccessKind, user: User | str, request: HttpRequest | None, detail
 
 @receiver(signals.user_logged_in, dispatch_uid="doors: in")
 def _logged_in(request: HttpRequest | None, user: User, **_: Any) -> None:
+    if request is None or request.method is None:
+        return  # a script opened a session; nobody came through a door
     by = "single sign-on" if getattr(user, "backend", "") in SINGLE_SIGN_ON else "password"
     note(AccessKind.LOGIN, user, request, by)
 

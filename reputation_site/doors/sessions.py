@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.signals import user_logged_in
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
 # Pages ask every few seconds; the session's row is written this rarely.
 _RENEW_AFTER = 600
 _RENEWED = "renewed_at"
+
+
+@receiver(user_logged_in, dispatch_uid="doors: session begins")
+def _begins(request: HttpRequest | None, **_: Any) -> None:
+    if request is not None:
+        request.session[_RENEWED] = int(timezone.now().timestamp())
 
 
 class Sliding:

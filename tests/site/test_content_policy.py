@@ -9,15 +9,19 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from reputation_site.doors.second_factor import new_key
 from telemetry.domain.event import Event
 from telemetry.models import Source
 from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_every_page import violations
 from tests.dashboard.test_pages import BAD, bad_day
+from tests.site.doors.conftest import code_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.one_database]
 LISTENER = """
@@ -92,6 +96,51 @@ def test_no_page_of_ours_breaks_the_policy(path: str, visit: Callable[[str], Non
     if path == "/api/docs":
         WebDriverWait(driver, 10).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock"))
     assert troubles(driver) == []
+
+
+def test_the_doors_break_the_policy_neither_and_keep_nobody_out(
+    visit: Callable[[str], None], driver: Chrome, olga: User, live_server: Any
+) -> None:
+    def type_in(**values: str) -> None:
+        for name, value in values.items():
+            driver.find_element(By.NAME, name).clear()
+            driver.find_element(By.NAME, name).send_keys(value)
+        driver.find_element(By.CSS_SELECTOR, "main form [type=submit], #login-form [type=submit]").click()
+
+    def is_fine(*, status: str = "") -> None:
+        # A page that says 400 or 429 is told as an error too.
+        assert [trouble for trouble in troubles(driver) if not status or status not in trouble] == []
+        assert violations(driver) == []
+
+    device = TOTPDevice.objects.create(user=olga, name="Authenticator app", key=new_key())
+    driver.delete_all_cookies()
+    visit("/admin/login/?next=/blocklists/")
+    is_fine()
+    toggle = driver.find_element(By.CSS_SELECTOR, "[x-on\\:click='openTheme = !openTheme']")
+    toggle.click()
+    dark = (By.CSS_SELECTOR, "[x-on\\:click=\"adminTheme = 'dark'\"]")
+    WebDriverWait(driver, 10).until(lambda page: page.find_element(*dark).is_displayed())
+    driver.find_element(*dark).click()
+    WebDriverWait(driver, 10).until(
+        lambda page: page.find_element(By.TAG_NAME, "html").get_attribute("class") == "dark"
+    )
+    is_fine()
+    type_in(username="olga", password="correct horse battery")
+    assert driver.current_url.startswith(f"{live_server.url}/second-factor/code")
+    is_fine()
+    type_in(code="wrong")
+    assert "not right" in driver.find_element(By.TAG_NAME, "main").text
+    is_fine(status="400")
+    device.refresh_from_db()
+    device.throttle_reset()
+    type_in(code=code_of(device))
+    assert driver.current_url == f"{live_server.url}/blocklists/"
+    driver.delete_all_cookies()
+    for number in range(5):
+        visit("/admin/login/")
+        type_in(username="olga", password=f"guess {number}")
+    assert "Try again in" in driver.find_element(By.ID, "locked-out").text
+    is_fine(status="429")
 
 
 def test_scripts_that_somebody_smuggled_in_do_not_run(visit: Callable[[str], None], driver: Chrome) -> None:

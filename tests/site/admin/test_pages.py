@@ -149,7 +149,7 @@ def test_the_side_bar_shows_what_one_may_see(as_viewer: Client, viewer: User) ->
     groups = as_viewer.get(reverse("admin:index")).context["sidebar_navigation"]
     titles = [item["title"] for group in groups for item in group["items"]]
     console = ["Overview", "Alerts", "By mailbox provider", "Breakers", "Warming up", "Blocklists", "Set-up of sources"]
-    assert titles == [*console, "Sources"]
+    assert titles == [*console, "Second factor", "Sources"]
 
 
 def test_an_empty_list_says_what_to_do_next(as_root: Client) -> None:
