@@ -102,6 +102,31 @@ class Env:
             "IP addresses separated by commas, each as host, host:port or [IPv6]:port",
         )
 
+    def header(self, name: str) -> str:
+        """The name of a request header, as Django's META has it (HTTP_X_REMOTE_USER); empty when not set."""
+
+        def read(value: str) -> str:
+            words = value.split("-")
+            if not all(word.isascii() and word.isalnum() for word in words):
+                raise ValueError
+            return "HTTP_" + "_".join(words).upper()
+
+        return self._typed(name, "", read, "the name of a request header, such as X-Remote-User")
+
+    def pairs(self, name: str, *, allowed: tuple[str, ...]) -> dict[str, str]:
+        """Names with a word each: ``mail-team=operator, postmasters=admin``."""
+
+        def read(value: str) -> dict[str, str]:
+            found = {}
+            for word in filter(None, (word.strip() for word in value.split(","))):
+                key, _, meaning = (part.strip() for part in word.rpartition("="))
+                if not key or meaning not in allowed:
+                    raise ValueError
+                found[key] = meaning
+            return found
+
+        return self._typed(name, {}, read, f"name={'|'.join(allowed)}, separated by commas")
+
     def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
         """Networks in CIDR form or single addresses, separated by commas."""
         return self._typed(

@@ -18,6 +18,7 @@ _PAGES = (
     ("Warming up", "device_thermostat", "dashboard:warmups"),
     ("Blocklists", "playlist_remove", "dashboard:blocklists"),
     ("Set-up of sources", "cable", "dashboard:sources"),
+    ("Second factor", "phonelink_lock", "doors:second-factor"),
 )
 # For superusers, because running them burdens the installation.
 _SCENARIOS = ("Scenarios", "science", "dashboard:scenarios")

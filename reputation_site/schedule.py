@@ -82,5 +82,6 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 30},
     },
     "clean up telemetry": {"task": "telemetry.tasks.clean_up", "schedule": crontab(hour="2", minute="0")},
+    "clean up doors": {"task": "reputation_site.tasks.clean_up_doors", "schedule": crontab(hour="2", minute="0")},
     "clean up history": {"task": "reputation.tasks.clean_up", "schedule": crontab(hour="2", minute="0")},
 }

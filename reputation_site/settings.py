@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from django.templatetags.static import static
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 from django.utils.safestring import mark_safe
 
 from reputation_site.data_folder import kept_secret, socket_path
-from reputation_site.env import Env, database_from_url, replica_from_url
+from reputation_site.env import ConfigurationError, Env, database_from_url, replica_from_url
+from reputation_site.headers import POLICY
 from reputation_site.schedule import BEAT_SCHEDULE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -51,7 +52,53 @@ SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
+# With this prefix a browser takes them from this host alone, over TLS alone: no neighbour's page can plant one.
+SESSION_COOKIE_NAME = "__Host-sessionid" if HTTPS else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if HTTPS else "csrftoken"
+SESSION_COOKIE_AGE = env.integer("GS_SESSION_HOURS", 72, minimum=1, maximum=24 * 365) * 3600  # after the last request
+# Whether other hosts below ours speak TLS, and whether browsers ship our name, is not ours to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": POLICY}
+
+# --- who comes in (reputation_site.doors) -----------------------------------------------------------------------
+AXES_FAILURE_LIMIT = env.integer("GS_LOGIN_FAILURES", 5, minimum=1, maximum=1000)
+AXES_COOLOFF_TIME = timedelta(minutes=env.integer("GS_LOGIN_LOCKOUT", 15, minimum=1, maximum=7 * 24 * 60))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # the page says when it ends, and then it ends
+AXES_USERNAME_CALLABLE = "reputation_site.doors.lockout.name_tried"
+AXES_CLIENT_IP_CALLABLE = "reputation_site.doors.lockout.address_tried"
+AXES_WHITELIST_CALLABLE = "reputation_site.doors.lockout.is_no_guess"
+AXES_LOCKOUT_CALLABLE = "reputation_site.doors.lockout.locked_out"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True  # telemetry's access log has logins, and tokens too
+AXES_ENABLE_ADMIN = False  # reputation_site.admin has it in our look
+AXES_VERBOSE = False
+REQUIRE_SECOND_FACTOR = env.boolean("GS_REQUIRE_SECOND_FACTOR", False)
+# A header in which a trusted proxy names the person, such as X-Remote-User; empty: none is believed.
+REMOTE_USER_META = env.header("GS_REMOTE_USER_HEADER")
+SSO_CREATE_USERS = env.boolean("GS_SSO_CREATE_USERS", False)
+OIDC_ISSUER = env.text("GS_OIDC_ISSUER", "").rstrip("/")
+OIDC_NAME = env.text("GS_OIDC_NAME", "single sign-on")
+OIDC_CLIENT_ID = env.text("GS_OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = env.secret("GS_OIDC_CLIENT_SECRET", "")
+OIDC_ALGORITHM = env.choice("GS_OIDC_ALGORITHM", "RS256", ("RS256", "RS384", "RS512", "ES256", "ES384"))
+OIDC_SCOPES = env.text("GS_OIDC_SCOPES", "openid profile email")
+OIDC_USERNAME_CLAIM = env.text("GS_OIDC_USERNAME_CLAIM", "preferred_username")
+OIDC_GROUPS_CLAIM = env.text("GS_OIDC_GROUPS_CLAIM", "groups")
+OIDC_ROLES = env.pairs("GS_OIDC_ROLES", allowed=("viewer", "operator", "admin"))
+if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
+    raise ConfigurationError("GS_OIDC_ISSUER needs GS_OIDC_CLIENT_ID and GS_OIDC_CLIENT_SECRET.")
+if REMOTE_USER_META and not TRUSTED_PROXIES:
+    raise ConfigurationError("GS_REMOTE_USER_HEADER needs GS_TRUSTED_PROXIES: anybody could send that header.")
+AUTHENTICATION_BACKENDS = [
+    "reputation_site.doors.lockout.LockoutBackend",
+    "django.contrib.auth.backends.ModelBackend",
+    *(["reputation_site.doors.remote_user.Backend"] if REMOTE_USER_META else []),
+    *(["reputation_site.doors.oidc.Backend"] if OIDC_ISSUER else []),
+]
 
 # --- the product -----------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("GS_MAX_BODY_BYTES", 5 * 1024 * 1024, minimum=1024, maximum=256 * 1024 * 1024)
@@ -133,6 +180,10 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "telemetry",
     "reputation",
     "dashboard",
@@ -141,15 +192,21 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "reputation_site.headers.Headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "reputation_site.doors.sessions.Sliding",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    *(["reputation_site.doors.remote_user.Middleware"] if REMOTE_USER_META else []),
+    "django_otp.middleware.OTPMiddleware",
+    "reputation_site.doors.gate.Gate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
     *(["reputation_site.replica.Middleware"] if REPLICA_URL else []),
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "reputation_site.urls"
 WSGI_APPLICATION = "reputation_site.wsgi.application"
@@ -250,6 +307,8 @@ LOGGING = {
         "django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
         # What a channel answered is kept with its delivery; the library's own lines may hold its address.
         "apprise": {"level": "CRITICAL", "propagate": False},
+        # Failed logins are in the access log, and a lock is said by reputation_site.doors.records.
+        "axes": {"level": "ERROR"},
         # A tick every three seconds is no news; a task that fails is logged as an error all the same.
         **{
             name: {"level": "WARNING" if LOG_LEVEL == "INFO" else LOG_LEVEL}
@@ -269,8 +328,9 @@ UNFOLD: dict[str, Any] = {
     # The console's script writes times in the viewer's zone, and this word with them; the admin stays with UTC.
     "SITE_SUBHEADER": mark_safe('<span data-gs-zone="Times are in ZONE">All times are UTC</span>'),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("dashboard/icon.svg")}],
-    "STYLES": [lambda request: static("dashboard/frame.css")],
-    "SCRIPTS": [lambda request: static("dashboard/frame.js")],
+    "COLORS": lambda request: {},  # they are a file: an inline style element would need a hole in the policy
+    "STYLES": [lambda request: reverse("frame-colours"), lambda request: static("dashboard/frame.css")],
+    "SCRIPTS": [lambda request: static("dashboard/expressions.js"), lambda request: static("dashboard/frame.js")],
     "SIDEBAR": {"navigation": "reputation_site.navigation.navigation"},
 }
 # Dates as 2026-11-20 12:00:05, which every operator reads the same way.

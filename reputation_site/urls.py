@@ -1,15 +1,21 @@
 """Where every URL of the site begins."""
 
+from csp.decorators import csp_update
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import include, path
 from django.utils import timezone
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from reputation_site.doors.views import login
+from reputation_site.frame import colours
+from reputation_site.headers import API_DOCS_ALSO
 from reputation_site.readiness import troubles
 from telemetry.errors import no_such_endpoint
+
+docs = SpectacularSwaggerSplitView.as_view(url_name="schema")
 
 
 def live(request: HttpRequest) -> HttpResponse:
@@ -30,9 +36,14 @@ urlpatterns = [
     path("readyz", ready, name="ready"),
     # Browsers ask for it by themselves where no page names an icon.
     path("favicon.ico", lambda request: redirect(static("dashboard/icon.svg")), name="favicon"),
+    path("frame-colours.css", colours, name="frame-colours"),
+    path("admin/login/", login),
     path("admin/", admin.site.urls),
+    path("", include("reputation_site.doors.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
+    path(
+        "api/docs", csp_update(API_DOCS_ALSO)(SpectacularSwaggerSplitView.as_view(url_name="schema")), name="api-docs"
+    ),
     path("api/", include("telemetry.urls")),
     path("api/", include("reputation.urls")),
     path("api/<path:rest>", no_such_endpoint),

@@ -16,11 +16,14 @@ def digest(purpose: str, secret: str, *, key: str | None = None) -> str:
     return hmac.new(_derived(purpose, key or settings.SECRET_KEY), secret.encode(), hashlib.sha256).hexdigest()
 
 
-def matches(purpose: str, secret: str, expected: str) -> bool:
-    """Whether the secret has that digest, under the current key or one of SECRET_KEY_FALLBACKS; constant time."""
+def matches(purpose: str, secret: str, expected: str, *, length: int = 64) -> bool:
+    """Whether the secret has that digest, under the current key or one of SECRET_KEY_FALLBACKS; constant time.
+
+    `length` says how much of the digest was kept.
+    """
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     # Every key is tried, so that the time does not tell which one fitted.
-    return sum(hmac.compare_digest(digest(purpose, secret, key=key), expected) for key in keys) > 0
+    return sum(hmac.compare_digest(digest(purpose, secret, key=key)[:length], expected) for key in keys) > 0
 
 
 def encrypt(purpose: str, secret: str) -> str:

@@ -89,6 +89,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Access log", "door_front", "telemetry.accessrecord"),
             ("Users", "person", "auth.user"),
             ("Groups", "group", "auth.group"),
+            ("Second factors", "phonelink_lock", "otp_totp.totpdevice"),
+            ("Failed logins", "lock_clock", "axes.accessattempt"),
             ("Periodic tasks", "schedule", "telemetry.lease"),
             ("Followed files", "description", "telemetry.followedfile"),
             ("Metrics pages", "monitoring", "telemetry.metricswatch"),

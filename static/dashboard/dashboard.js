@@ -32,6 +32,17 @@
       if (event.detail.target.querySelector(".gs-counts")) window.location.reload();
     }
   });
+  // The parts of a page that live fetch themselves anew while somebody looks and the box is ticked.
+  function refresh(part) {
+    const box = document.getElementById("gs-live");
+    if (!document.hidden && (!box || box.checked)) window.htmx.trigger(part, "gs:refresh");
+  }
+
+  document.addEventListener("DOMContentLoaded", function () {
+    for (const part of document.querySelectorAll("[data-gs-every]")) {
+      setInterval(refresh, Number(part.dataset.gsEvery) * 1000, part);
+    }
+  });
   document.addEventListener("htmx:sendError", function () { lost(true); });
   document.addEventListener("htmx:responseError", function () { lost(true); });
 })();

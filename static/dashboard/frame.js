@@ -4,6 +4,9 @@
 
   const NAMES = { dock_to_right: "Show or hide the menu", close: "Close the menu" };
 
+  // It would add a style element and make functions of text; the Content-Security-Policy allows neither.
+  if (window.htmx) Object.assign(window.htmx.config, { includeIndicatorStyles: false, allowEval: false });
+
   function isTyping(element) {
     return element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName);
   }

@@ -41,6 +41,7 @@ MAY: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("GET", "/providers/", {}, ROLES),
     ("GET", "/breakers/", {}, ROLES),
     ("GET", "/warmups/", {}, ROLES),
+    ("GET", "/second-factor/", {}, ROLES),
     ("POST", "/breakers/open", {}, ACTING),
     ("POST", "/warmups/start", {}, ACTING),
     ("GET", "/api/alerts", {}, ROLES),

@@ -140,7 +140,7 @@ def test_an_address_in_the_url_that_is_none_is_refused_and_not_a_crash(as_root: 
 def test_every_item_of_the_side_bar_leads_somewhere(as_root: Client) -> None:
     response = as_root.get(reverse("admin:index"))
     items = [item for group in response.context["sidebar_navigation"] for item in group["items"]]
-    assert len(items) == len(OURS) + 8  # every model, and the console's eight pages
+    assert len(items) == len(OURS) + 11  # every model, two of the doors, and the console's nine pages
     assert {as_root.get(item["link"]).status_code for item in items} == {200}
 
 
@@ -149,7 +149,7 @@ def test_the_side_bar_shows_what_one_may_see(as_viewer: Client, viewer: User) ->
     groups = as_viewer.get(reverse("admin:index")).context["sidebar_navigation"]
     titles = [item["title"] for group in groups for item in group["items"]]
     console = ["Overview", "Alerts", "By mailbox provider", "Breakers", "Warming up", "Blocklists", "Set-up of sources"]
-    assert titles == [*console, "Sources"]
+    assert titles == [*console, "Second factor", "Sources"]
 
 
 def test_an_empty_list_says_what_to_do_next(as_root: Client) -> None:
