@@ -8,7 +8,7 @@ a file: ``GS_SECRET_KEY_FILE=/run/secrets/key`` stands for ``GS_SECRET_KEY``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -100,6 +100,15 @@ class Env:
             (),
             lambda value: tuple(_server(word.strip(), port) for word in value.split(",") if word.strip()),
             "IP addresses separated by commas, each as host, host:port or [IPv6]:port",
+        )
+
+    def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Networks and addresses: ``10.0.0.0/8, 2001:db8::/32, 192.0.2.1``."""
+        return self._typed(
+            name,
+            (),
+            lambda value: tuple(ip_network(word.strip()) for word in value.split(",") if word.strip()),
+            "networks separated by commas, such as 10.0.0.0/8",
         )
 
     def path(self, name: str, default: Path) -> Path:

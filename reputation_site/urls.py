@@ -9,6 +9,7 @@ from django.utils import timezone
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from reputation_site.readiness import troubles
+from reputation_site.web_metrics import metrics
 from telemetry.errors import no_such_endpoint
 
 
@@ -36,6 +37,6 @@ urlpatterns = [
     path("api/", include("telemetry.urls")),
     path("api/", include("reputation.urls")),
     path("api/<path:rest>", no_such_endpoint),
-    path("", include("django_prometheus.urls")),
+    path("metrics", metrics, name="metrics"),
     path("", include("dashboard.urls")),
 ]

@@ -35,13 +35,14 @@ def _fresh_memory() -> None:
     """Forget what processes may remember between requests."""
     from dashboard import keeping
     from reputation import budgets, permits
-    from telemetry import ingest, retention
+    from telemetry import ingest, metric_state, retention
 
     budgets._database_store.cache_clear()
     permits.desk.cache_clear()
     keeping.forget()
     retention.forget_cached()
     ingest._touched.clear()
+    metric_state.PAGE.forget()
 
 
 @pytest.fixture

@@ -162,6 +162,7 @@ class Lane:
         finally:
             self._admitted -= 1
             self._bytes -= reserved
+            LANE_WAITING.set(self._admitted)
         if answer is None:
             await _send_problem(send, TryAgain(), RETRY_AFTER)
         else:
