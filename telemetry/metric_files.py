@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,6 +113,11 @@ def _place_of(path: Path) -> str:
     return path.stem.rpartition("_")[2]
 
 
+def _merged(files: list[str]) -> Iterable[Metric]:
+    merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    return merged
+
+
 class Shared(Collector):
     """What all processes of the folder counted."""
 
@@ -127,16 +132,16 @@ class Shared(Collector):
         """The files' values, added up; a file that cannot be read (a power cut) is left out and said to be."""
         files = self._places.files()
         try:
-            yield from MultiProcessCollector.merge(files)
+            yield from _merged(files)
             return
         except (OSError, RuntimeError, ValueError):
             log.warning("a file of counters cannot be read", exc_info=True)
         readable = []
         for file in files:
             with suppress(OSError, RuntimeError, ValueError):
-                MultiProcessCollector.merge([file])
+                _merged([file])
                 readable.append(file)
-        yield from MultiProcessCollector.merge(readable)
+        yield from _merged(readable)
 
 
 _shared: list[Shared] = []
@@ -159,7 +164,7 @@ def share(folder: Path) -> None:
         prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
         return
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(places.mine)
+    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(places.mine)  # type: ignore[no-untyped-call]
     _shared.append(Shared(places))
 
 
