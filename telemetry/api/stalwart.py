@@ -52,8 +52,10 @@ class StalwartWebhook(SourceView):
                 raise exceptions.UnsupportedMediaType(
                     media_type or "none", detail=f"Send application/json, not {media_type or 'nothing'}."
                 )
-            raw_events = self._split(self._whole_body(request))
-            taken = stalwart.take_in(self.source_of(request), raw_events, now=timezone.now())
+            body = self._whole_body(request)
+            raw_events = self._split(body)
+            with self.batch_of(body):
+                taken = stalwart.take_in(self.source_of(request), raw_events, now=timezone.now())
             return Response(taken.as_answer())
 
     def _whole_body(self, request: Request) -> bytes:
