@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 # (SIGBUS) when it is written to; what is counted beyond that grows as the library makes it grow.
 SIZES = {"counter": 512 * 1024, "histogram": 2 * 1024 * 1024, "gauge_livesum": 64 * 1024}
 MOST_PLACES = 1_000
+IN_MEMORY = "/dev/shm"  # noqa: S108 - a folder with a name of its own is made there
 
 
 class Places:
@@ -45,7 +47,12 @@ class Places:
                 # The parent holds the lock by its own descriptor: closing ours does not give it back.
                 os.close(self._lock)
                 self._lock = None
-            self._name = self._take()
+            try:
+                self._name = self._take()
+            except OSError:
+                if self._pid is None:
+                    raise
+                self._name = self._apart()
             self._pid = pid
         return self._name
 
@@ -56,6 +63,14 @@ class Places:
             for path in sorted(self._folder.glob("*.db"))
             if os.access(path, os.R_OK) and (not path.name.startswith("gauge_") or self._is_held(_place_of(path)))
         ]
+
+    def _apart(self) -> str:
+        """A child that finds no place goes on, in memory where there is such a folder; what it counts is not told."""
+        log.warning("what this process counts is not told", exc_info=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(
+            prefix="good-standing-", dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
+        )
+        return str(os.getpid())
 
     def _take(self) -> str:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -20,10 +20,19 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from reputation.domain.alerting import Kind, News, Severity
+from reputation.domain.audit.findings import Check
+from reputation.domain.audit.findings import Result as AuditResult
+from reputation.domain.breaker_triggers import Trigger
+from reputation.domain.dnsbl import ErrorKind, Result
+from reputation.domain.policy import Status
+from reputation.domain.warmup_policy import Step
 from reputation.models import IpStanding, SenderScore
 from reputation_site import replica, replica_watch
+from reputation_site.readiness import WORDS
 from telemetry import metric_state, metrics
 from telemetry.domain.event import Event
+from telemetry.domain.vocab import EventType, SourceKind
 from telemetry.ingest import record_batch
 from telemetry.metric_state import PAGE
 from telemetry.models import Lease, Source
@@ -70,6 +79,77 @@ def said(text: str) -> dict[str, Family]:
         labels = frozenset(label for one in family.samples for label in one.labels) - {"le"}
         found[name] = Family(family.type, labels)
     return found
+
+
+# What a label may hold, by metric where one word means several things: words of the product, or a pattern.
+KINDS = {"ip", "domain"}
+STATUSES = {word.value for word in Status}
+TASK = r"[A-Za-z][A-Za-z,'0-9 -]{2,50}"
+NAME = r"[a-z0-9<][\w:.<> -]{0,80}"
+LABELS: dict[str, set[str] | str] = {
+    "source": r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}|\(others\)",
+    "ip": r"[0-9a-f:.]{2,45}",
+    "sender": r"[0-9a-z:._-]{2,255}",
+    "blocklist": r"[\w .()-]{1,60}",
+    "scheme": r"[a-z0-9+]{1,30}",
+    "policy_revision": r"\d+|unknown",
+    "status": STATUSES,
+    "previous": STATUSES,
+    "new": STATUSES,
+    "outcome": {"recorded", "duplicate", "rejected", "done", "failed", "sent", "sound", "problems", "never"},
+    "type": {kind.value for kind in EventType},
+    "task": TASK,
+    "queue": TASK,
+    "what": TASK,
+    "why": {"queue full", "too slow", "asked", "weekly", "causes", "fresh", "lag", "none"},
+    "severity": {word.value for word in Severity},
+    "news": {word.value for word in News},
+    "scope": {"ip", "domain", "ip_provider", "domain_provider"},
+    "state": {"open", "half_open", "proposed", "running"},
+    "to": {"open", "half_open", "closed", "listed", "clean", "unknown"},
+    "trigger": {word.value for word in Trigger} | {""},
+    "step": {word.value for word in Step},
+    "tier": {"A", "B", "C"},
+    "result": {word.value for word in Result} | {word.value for word in AuditResult},
+    "check": {word.value for word in Check},
+    "error": {word.value for word in ErrorKind},
+    "action": {"status_change", "breaker_opened", "warmup_stepped_back"},
+    "verdict": {"right", "false_alarm", "allow", "defer", "reject"},
+    "mode": {"observe", "warn", "enforce"},
+    "rule": r"[a-z_ ]{0,40}",
+    "database": {"primary", "replica"},
+    "kind": KINDS,
+    "le": r"[0-9.e+]+|\+Inf",
+    "view": NAME,
+    "templatename": r"[\w/.'\[\], ]{1,300}",
+    "method": {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "<invalid method>"},
+    "transport": {"http", "https"},
+    "charset": r"[a-z0-9-]{2,20}",
+}
+OF_METRIC: dict[tuple[str, str], set[str] | str] = {
+    ("webhook_events", "kind"): {kind.value for kind in SourceKind},
+    ("alerts", "kind"): {kind.value for kind in Kind},
+    ("alert_changes", "kind"): {kind.value for kind in Kind},
+    ("trouble", "what"): set(WORDS),
+    ("django_http_responses_total_by_status", "status"): r"[1-5]\d\d",
+    ("django_http_responses_total_by_status_view_method", "status"): r"[1-5]\d\d",
+    ("django_http_exceptions_total_by_type", "type"): r"[A-Z]\w{1,60}",
+}
+
+
+def assert_bounded(text: str) -> None:
+    """Fail unless each label holds what is known to be bounded."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                allowed = OF_METRIC.get((family.name, label)) or LABELS[label]
+                fits = re.fullmatch(allowed, value) if isinstance(allowed, str) else value in allowed
+                assert fits, f"{family.name} has {label}={value!r}"
+
+
+def test_every_label_of_every_metric_is_bounded_by_something_known() -> None:
+    for name, family in written().items():
+        assert family.labels <= LABELS.keys(), name
 
 
 def page(client: Client | None = None, **extra: Any) -> str:
@@ -167,6 +247,7 @@ def test_what_a_stranger_makes_up_becomes_no_series() -> None:
         client.get(f"/ips/made-up-ip-{number}/")
         client.get("/healthz", {"made-up": number}, headers={"host": f"made-up-{number}.example"})
     told = page(client)
+    assert_bounded(told)
     assert 'method="<invalid method>"' in told
     assert "made-up" not in told.lower()
     assert "madeup" not in told.lower()

@@ -168,6 +168,23 @@ def test_a_process_has_a_place_of_its_own_and_gauges_are_of_the_living(tmp_path:
 
 
 @pytest.mark.one_database
+def test_a_child_for_which_the_disk_has_no_room_goes_on(tmp_path: Path) -> None:
+    full = "    def no_room(*_): raise OSError(28, 'No space left on device')\n    os.posix_fallocate = no_room\n"
+    program = PROGRAM.replace("    seen.inc(10)", full + "    seen.inc(10)").replace(
+        "child, 0)", "child, 0)[1] and os._exit(7)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program, str(tmp_path / "metrics")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, input="\n", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, "the child counted, although in vain"
+    assert "what this process counts is not told" in done.stderr
+    (seen,) = [
+        one for metric in MultiProcessCollector.merge(Places(tmp_path / "metrics").files()) for one in metric.samples
+    ]
+    assert (seen.name, seen.value) == ("seen_total", 1)
+
+
+@pytest.mark.one_database
 def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("no folder")

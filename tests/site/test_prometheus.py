@@ -21,7 +21,7 @@ import pytest
 
 from tests.e2e.house import ROOT, House, house, until
 from tests.servers import free_port
-from tests.site.test_metrics_page import MANUAL, written
+from tests.site.test_metrics_page import MANUAL, assert_bounded, written
 
 RULES = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "good-standing.json"
@@ -275,6 +275,10 @@ def test_prometheus_reads_it_evaluates_every_rule_and_panel_and_one_rule_speaks(
                     expression = target["expr"].replace("$job", ".*")
                     answered += bool(server.ask("query", query=expression)["result"])
             assert answered > 15, "the panels show something"
+
+            asked = urllib.request.Request(home.url("/metrics"), headers={"Authorization": f"Bearer {secret}"})
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                assert_bounded(answer.read().decode())
 
             # The target goes away, and Prometheus says so.
             home.kill("web")
