@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -203,6 +204,7 @@ def test_the_manual_names_every_metric_with_its_type_and_labels_and_no_other(mon
         assert manual[name].labels == family.labels or (name not in kept() and not family.labels), name
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Debian's prometheus")
 @pytest.mark.django_db
 @pytest.mark.usefixtures("fleet")
 def test_promtool_finds_nothing_to_say_of_the_page() -> None:

@@ -90,7 +90,7 @@ def promtool(*arguments: str) -> None:
 def test_promtool_accepts_the_configuration_and_the_rules_and_their_tests_pass() -> None:
     promtool("check", "config", "prometheus.yml")
     promtool("check", "rules", "good-standing.rules.yml")
-    promtool("test", "rules", "good-standing.tests.yml")
+    promtool("test", "rules", "good-standing.tests.yml", "good-standing.days.tests.yml")
 
 
 def test_rules_and_panels_read_only_metrics_that_are() -> None:
@@ -123,7 +123,7 @@ def test_each_rule_says_how_bad_it_is_and_where_to_read_on() -> None:
 
 
 def test_the_dashboard_is_what_its_script_writes_and_each_panel_explains_itself() -> None:
-    script = runpy.run_path(str(ROOT / "deploy" / "grafana" / "dashboard.py"))
+    script = runpy.run_path(str(ROOT / "deploy" / "grafana" / "make_dashboard.py"))
     assert DASHBOARD.read_text() == script["text"]()
     whole = json.loads(DASHBOARD.read_text())
     numbers = [panel["id"] for panel in whole["panels"]]

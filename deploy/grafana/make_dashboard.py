@@ -1,4 +1,4 @@
-"""Writes good-standing.json, the Grafana dashboard: ``python deploy/grafana/dashboard.py``.
+"""Writes good-standing.json, the Grafana dashboard: ``python deploy/grafana/make_dashboard.py``.
 
 Change the panels here, never in the JSON. Gauges from the database are the same on every machine, hence max.
 """
