@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.db import Error as DatabaseError
-from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+
+from telemetry.metric_state import offer
 
 AUDITS = Counter("audits", "Audits by what was audited and why.", ["kind", "why"])
 FINDINGS = Counter("audit_findings", "Findings of audits, by check and result.", ["check", "result"])
@@ -20,33 +20,18 @@ AUDIT_SECONDS = Histogram(
 OUTCOMES = ("sound", "problems", "never")
 
 
-class AuditCollector(Collector):
+def targets() -> Iterator[Metric]:
     """How many senders were sound in their last audit, had problems, or were never audited."""
+    from reputation.audits import counts
 
-    def describe(self) -> list[Metric]:
-        """Nothing: registering must not ask the database."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Count the targets; nothing when the database is away, so that /metrics itself still answers."""
-        from reputation.audits import counts
-
-        gauge = GaugeMetricFamily("audit_targets", "Senders by how their last audit ended.", labels=["kind", "outcome"])
-        try:
-            found = counts()
-        except DatabaseError:
-            return
-        for kind in ("ip", "domain"):
-            for outcome in OUTCOMES:
-                gauge.add_metric([kind, outcome], found.get((kind, outcome), 0))
-        yield gauge
-
-
-_registered: list[AuditCollector] = []
+    gauge = GaugeMetricFamily("audit_targets", "Senders by how their last audit ended.", labels=["kind", "outcome"])
+    found = counts()
+    for kind in ("ip", "domain"):
+        for outcome in OUTCOMES:
+            gauge.add_metric([kind, outcome], found.get((kind, outcome), 0))
+    yield gauge
 
 
 def register() -> None:
-    """Offer the gauge, once per process."""
-    if not _registered:
-        _registered.append(AuditCollector())
-        REGISTRY.register(_registered[0])
+    """Offer the gauge."""
+    offer(targets)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.db import Error as DatabaseError
-from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+
+from telemetry.metric_state import offer
 
 # A few dozen lists at most: operators add them by hand.
 CHECKS = Counter("dnsbl_checks", "Looks at blocklists, by list and what they said.", ["blocklist", "result"])
@@ -22,33 +22,18 @@ CHANGES = Counter("dnsbl_listing_changes", "Believed changes, by tier of the lis
 TIERS = ("A", "B", "C")
 
 
-class ListingCollector(Collector):
+def listings() -> Iterator[Metric]:
     """How many IPs and domains are believed to be listed, by kind and tier of the list; allow lists do not count."""
+    from reputation.blocklist_queries import counts
 
-    def describe(self) -> list[Metric]:
-        """Nothing: registering must not ask the database."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Count the listings; nothing when the database is away, so that /metrics itself still answers."""
-        from reputation.blocklist_queries import counts
-
-        gauge = GaugeMetricFamily("dnsbl_listings", "IPs and domains on blocklists.", labels=["kind", "tier"])
-        try:
-            found = counts()
-        except DatabaseError:
-            return
-        for kind in ("ip", "domain"):
-            for tier in TIERS:
-                gauge.add_metric([kind, tier], found.get((kind, tier), 0))
-        yield gauge
-
-
-_registered: list[ListingCollector] = []
+    gauge = GaugeMetricFamily("dnsbl_listings", "IPs and domains on blocklists.", labels=["kind", "tier"])
+    found = counts()
+    for kind in ("ip", "domain"):
+        for tier in TIERS:
+            gauge.add_metric([kind, tier], found.get((kind, tier), 0))
+    yield gauge
 
 
 def register() -> None:
-    """Offer the gauge, once per process."""
-    if not _registered:
-        _registered.append(ListingCollector())
-        REGISTRY.register(_registered[0])
+    """Offer the gauge."""
+    offer(listings)

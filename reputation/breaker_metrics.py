@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.db import Error as DatabaseError
-from prometheus_client import REGISTRY, Counter
+from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+
+from telemetry.metric_state import offer
 
 TRANSITIONS = Counter(
     "breaker_transitions",
@@ -17,33 +17,18 @@ TRANSITIONS = Counter(
 SCOPES = ("ip", "domain", "ip_provider", "domain_provider")
 
 
-class BreakerCollector(Collector):
+def holding() -> Iterator[Metric]:
     """How many breakers hold mail back, by kind of scope and state; a bounded number of series whatever is paused."""
+    from reputation.breakers import counts
 
-    def describe(self) -> list[Metric]:
-        """Nothing: registering must not ask the database."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Count the breakers; nothing when the database is away, so that /metrics itself still answers."""
-        from reputation.breakers import counts
-
-        gauge = GaugeMetricFamily("breakers", "Circuit breakers that hold mail back.", labels=["scope", "state"])
-        try:
-            found = counts()
-        except DatabaseError:
-            return
-        for scope in SCOPES:
-            for state in ("open", "half_open"):
-                gauge.add_metric([scope, state], found.get((scope, state), 0))
-        yield gauge
-
-
-_registered: list[BreakerCollector] = []
+    gauge = GaugeMetricFamily("breakers", "Circuit breakers that hold mail back.", labels=["scope", "state"])
+    found = counts()
+    for scope in SCOPES:
+        for state in ("open", "half_open"):
+            gauge.add_metric([scope, state], found.get((scope, state), 0))
+    yield gauge
 
 
 def register() -> None:
-    """Offer the gauge, once per process."""
-    if not _registered:
-        _registered.append(BreakerCollector())
-        REGISTRY.register(_registered[0])
+    """Offer the gauge."""
+    offer(holding)

@@ -18,11 +18,12 @@ class ReputationSiteConfig(AppConfig):
 
     def ready(self) -> None:
         """Register checks and groups; bind a web server's inner process to the one that watches over it."""
-        from reputation_site import checks, groups  # noqa: F401
+        from reputation_site import checks, groups, web_metrics  # noqa: F401
         from reputation_site.doors import records, sessions  # noqa: F401
 
         for name in ("axes", "otp_totp"):  # what stands above their lists in the admin
             apps.get_app_config(name).verbose_name = "Doors"
+        web_metrics.register()
 
         # The last app that has models (one without is sent no signal): by then every permission is there.
         last = apps.get_app_config("reputation")

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from reputation_site.bridge import Bridge
+from reputation_site.request_log import RequestLog
 from reputation_site.wsgi import application as pages
 
 # Requests that may wait for a thread, per thread.
@@ -35,4 +36,5 @@ _lane = Lane(
         }
     ),
 )
-application = PermitLane(_lane, reverse("permits"))
+_frequent = [reverse(name) for name in ("delivery-failure", "events", "kumomta", "stalwart", "permits")]
+application = RequestLog(PermitLane(_lane, reverse("permits")), _frequent)

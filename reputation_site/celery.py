@@ -29,6 +29,26 @@ def keep_our_log_format(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)
 
 
+_turns: dict[str, Any] = {}
+
+
+@signals.task_prerun.connect
+def name_the_task(task_id: str, task: Any, **_: Any) -> None:
+    """Have the log say which task, and which turn of it, a line is of."""
+    from telemetry.log_context import bound
+
+    # The task's name as it is in beat's table and on /metrics is its lease's; this one names the function.
+    _turns[task_id] = bound(task=task.name, turn=task_id)
+    _turns[task_id].__enter__()
+
+
+@signals.task_postrun.connect
+def forget_the_task(task_id: str, **_: Any) -> None:
+    """The task is over."""
+    if (context := _turns.pop(task_id, None)) is not None:
+        context.__exit__(None, None, None)
+
+
 @signals.worker_process_init.connect
 def leave_no_orphan(**_: Any) -> None:
     """A pool process ends with its worker even when that was by kill -9; what it did not commit is done again."""

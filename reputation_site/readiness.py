@@ -25,6 +25,7 @@ TASKS_EVERY = timedelta(minutes=2)
 # Counters are rolled up every five minutes.
 ROLLED_UP_WITHIN = timedelta(minutes=15)
 CLOCKS_APART = timedelta(seconds=2)
+WORDS = ("database", "migrations", "broker", "tasks", "counters", "disk", "clock")
 _PATIENCE = 1.0  # seconds, for the broker
 
 _migrated = False
@@ -35,7 +36,7 @@ class Trouble:
     """Something that is not as it should be."""
 
     what: str
-    """One word: database, migrations, broker, tasks, counters, disk, clock."""
+    """One of WORDS."""
     says: str
     """A sentence without names, addresses or secrets: whoever asks may be anybody."""
     hint: str

@@ -13,12 +13,15 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as DatabaseError
-from prometheus_client import REGISTRY, Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from telemetry.metric_state import offer_always
 
 log = logging.getLogger(__name__)
 
@@ -143,11 +146,13 @@ def _replayed_position() -> int | None:
 
 def register(watch: Watch) -> None:
     """Offer the gauge of the lag."""
-    gauge = Gauge(
-        "replica_lag_seconds", "How far the read replica is behind at most; +Inf while unknown.", registry=None
-    )
-    gauge.set_function(watch.lag)
-    REGISTRY.register(gauge)
+
+    def lag() -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "replica_lag_seconds", "How far the read replica is behind at most; +Inf while unknown.", watch.lag()
+        )
+
+    offer_always(lag)
 
 
 WATCH = Watch(settings.REPLICA_MAX_LAG)

@@ -17,6 +17,8 @@ from reputation_site.data_folder import kept_secret, socket_path
 from reputation_site.env import ConfigurationError, Env, database_from_url, replica_from_url
 from reputation_site.headers import POLICY
 from reputation_site.schedule import BEAT_SCHEDULE
+from reputation_site.version import VERSION
+from telemetry import metric_files
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env(os.environ)
@@ -49,6 +51,8 @@ HTTPS = env.boolean("GS_HTTPS", False)  # set behind a TLS proxy that sends X-Fo
 TRUSTED_PROXIES = env.networks("GS_TRUSTED_PROXIES")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
+# Load balancers and Prometheus ask from nearby, past the proxy.
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
@@ -204,7 +208,7 @@ MIDDLEWARE = [
     "reputation_site.doors.gate.Gate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "reputation_site.web_metrics.After",
     *(["reputation_site.replica.Middleware"] if REPLICA_URL else []),
     "axes.middleware.AxesMiddleware",
 ]
@@ -245,6 +249,17 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True  # no collectstatic step is needed for `make run`
 PROMETHEUS_EXPORT_MIGRATIONS = False
 
+# --- metrics ---------------------------------------------------------------------------------------------------
+# Where the processes of this machine count together; counters begin anew with a new version.
+METRICS_DIR = env.path("GS_METRICS_DIR", DATA_DIR / "metrics")
+metric_files.share(METRICS_DIR / VERSION)
+# Who may read /metrics: with a token whoever sends it; without one this machine and these networks.
+METRICS_TOKEN = env.secret("GS_METRICS_TOKEN", "")
+METRICS_NETWORKS = env.networks("GS_METRICS_NETWORKS")
+METRICS_HELD = timedelta(seconds=env.integer("GS_METRICS_HELD", 5, minimum=0, maximum=300))
+METRICS_MOST_IPS = env.integer("GS_METRICS_MOST_IPS", 1_000, minimum=0, maximum=100_000)
+METRICS_MOST_DOMAINS = env.integer("GS_METRICS_MOST_DOMAINS", 100, minimum=0, maximum=100_000)
+
 # --- Celery ----------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{BROKER_SOCKET}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -282,7 +297,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Good Standing",
     "DESCRIPTION": "Sender reputation you can see and act on: report outcomes, read standing, act.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -301,7 +316,8 @@ LOGGING = {
         "text": {"()": "reputation_site.logs.TextFormatter"},
         "json": {"()": "reputation_site.logs.JsonFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "filters": {"context": {"()": "telemetry.log_context.Context"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["context"]}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},

@@ -13,6 +13,7 @@ from reputation_site.doors.views import login
 from reputation_site.frame import colours
 from reputation_site.headers import API_DOCS_ALSO
 from reputation_site.readiness import troubles
+from reputation_site.web_metrics import metrics
 from telemetry.errors import no_such_endpoint
 
 docs = SpectacularSwaggerSplitView.as_view(url_name="schema")
@@ -47,6 +48,6 @@ urlpatterns = [
     path("api/", include("telemetry.urls")),
     path("api/", include("reputation.urls")),
     path("api/<path:rest>", no_such_endpoint),
-    path("", include("django_prometheus.urls")),
+    path("metrics", metrics, name="metrics"),
     path("", include("dashboard.urls")),
 ]

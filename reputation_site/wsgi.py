@@ -16,6 +16,7 @@ _django = get_wsgi_application()
 
 # After Django is set up. This process serves: what permits go by is kept fresh behind the requests.
 from reputation import permit_keeper  # noqa: E402
+from telemetry.log_context import HEADER, bound, request_id  # noqa: E402
 
 permit_keeper.switch_on()
 
@@ -30,4 +31,10 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         body = environ["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
         environ["wsgi.input"] = BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
-    return _django(environ, start_response)
+    name = environ.get("gs.request_id") or request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+
+    def start_with_id(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        return start_response(status, [*headers, (HEADER, name)], exc_info)
+
+    with bound(request_id=name):
+        return _django(environ, start_with_id)

@@ -14,7 +14,12 @@ class TelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         """Keep the tables that come filled complete, and believed anew after an edit."""
-        from telemetry import checks  # noqa: F401 - registers them
+        from telemetry import (
+            checks,  # noqa: F401 - registers them
+            metrics,
+        )
+
+        metrics.register()
 
         post_migrate.connect(_ensure_policies, sender=self)
         post_save.connect(_policy_saved, sender=self.get_model("RetentionPolicy"))

@@ -218,7 +218,7 @@ def _after_commit(
 ) -> None:
     metrics.count_failures(failures)
     for batch, result in zip(batches, results, strict=True):
-        metrics.count_batch(batch.source.kind, result.recorded, result.duplicates)
+        metrics.count_batch(batch.source.name, batch.source.kind, result.recorded, result.duplicates)
     tick = time.monotonic()
     for source_id in {batch.source.pk for batch in batches if batch.events}:
         if tick - _touched.get(source_id, float("-inf")) < TOUCH_EVERY.total_seconds():

@@ -208,6 +208,7 @@ def keep_rejected(source: Source, parser: Parser, rejections: Iterable[Rejection
         )
         for digest, entry in sorted(by_digest.items())
     ]
+    log.info("events kept as rejected", extra={"source": source.name, "events": len(rows)})
     RejectedEvent.objects.bulk_create(rows, ignore_conflicts=True, batch_size=AT_ONCE)
     for start in range(0, len(rows), AT_ONCE):
         digests = [row.digest for row in rows[start : start + AT_ONCE]]

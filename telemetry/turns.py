@@ -18,6 +18,7 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
+from telemetry.metrics import TASK_SECONDS
 from telemetry.models import Lease
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ def my_turn(name: str, *, lease: timedelta) -> Callable[[Callable[..., Any]], Ca
                 log.debug("not my turn", extra={"task": name})
                 return None
             try:
-                result = work(*args, **kwargs)
+                with TASK_SECONDS.labels(task=name).time():
+                    result = work(*args, **kwargs)
             except Exception as error:
                 # The lease stays until it runs out: a task that fails is not tried again at once.
                 Lease.objects.filter(pk=name, holder=_me()).update(

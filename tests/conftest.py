@@ -35,7 +35,7 @@ def _fresh_memory() -> None:
     """Forget what processes may remember between requests."""
     from dashboard import keeping
     from reputation import budgets, permits
-    from telemetry import access, ingest, limits, retention
+    from telemetry import access, ingest, limits, metric_state, retention
 
     budgets._database_store.cache_clear()
     permits.desk.cache_clear()
@@ -44,6 +44,7 @@ def _fresh_memory() -> None:
     ingest._touched.clear()
     access.forget_written()
     limits.meter.cache_clear()
+    metric_state.PAGE.forget()
 
 
 @pytest.fixture

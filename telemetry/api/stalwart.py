@@ -52,9 +52,11 @@ class StalwartWebhook(SourceView):
                 raise exceptions.UnsupportedMediaType(
                     media_type or "none", detail=f"Send application/json, not {media_type or 'nothing'}."
                 )
-            raw_events = self._split(self._whole_body(request))
+            body = self._whole_body(request)
+            raw_events = self._split(body)
             limits.spend(self.source_of(request), events=len(raw_events))
-            taken = stalwart.take_in(self.source_of(request), raw_events, now=timezone.now())
+            with self.batch_of(body):
+                taken = stalwart.take_in(self.source_of(request), raw_events, now=timezone.now())
             return Response(taken.as_answer())
 
     def _whole_body(self, request: Request) -> bytes:

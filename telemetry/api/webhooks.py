@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -27,6 +28,7 @@ from telemetry.api.serializers import (
 from telemetry.authentication import SourceAuthentication, signature_is_right
 from telemetry.domain.errors import ParseError
 from telemetry.errors import BadBody, BodyTooLarge
+from telemetry.log_context import BATCH_HEADER, batch_id, bound
 from telemetry.metrics import INGEST_SECONDS
 from telemetry.models import Source
 from telemetry.parsers.base import Parser
@@ -72,6 +74,11 @@ class SourceView(APIView):
             raise exceptions.AuthenticationFailed("X-Signature is missing or does not fit the body.")
         return body
 
+    def batch_of(self, body: bytes) -> AbstractContextManager[None]:
+        """Name this body in the answer, and in the lines of the log that are written meanwhile."""
+        self.headers[BATCH_HEADER] = name = batch_id(body)
+        return bound(batch_id=name)
+
     def source_of(self, request: Request) -> Source:
         """The source whose token came with the request."""
         assert isinstance(request.auth, Source)
@@ -103,7 +110,8 @@ class EventsView(SourceView):
                     f"A request may hold {settings.MAX_EVENTS_PER_REQUEST} events, not {len(raw_events)}."
                 )
             limits.spend(self.source_of(request), events=len(raw_events))
-            taken = intake.take_in(self.source_of(request), self.parser, raw_events, now=timezone.now())
+            with self.batch_of(body):
+                taken = intake.take_in(self.source_of(request), self.parser, raw_events, now=timezone.now())
             return Response(taken.as_answer())
 
 

@@ -26,6 +26,7 @@ from telemetry.intake import Intake, read
 from telemetry.lane.door import Door
 from telemetry.lane.writer import NotStoredError, StaleError, Work, Writer
 from telemetry.limits import LoopMeter, charge_of
+from telemetry.log_context import BATCH_HEADER, batch_id
 from telemetry.metrics import INGEST_SECONDS, LANE_REFUSED, LANE_WAITING
 from telemetry.models import SourceToken
 from telemetry.parsers.base import Parser
@@ -163,7 +164,7 @@ class Lane:
             body = await body_of(receive, most)
             if body is None:
                 return
-            work = self._work_of(route, split, token, headers, body)
+            work = self._work_of(route, split, token, headers, body, scope.get("gs.request_id", ""))
             if work is None:
                 await self._other(scope, replaying(body, receive), send)
                 return
@@ -175,6 +176,7 @@ class Lane:
                 return
             if len(body) <= SMALL:
                 work.reading = read(route.parser, work.raw_events, ip_map=token.source.ip_map, now=datetime.now(UTC))
+            batch = [(BATCH_HEADER.lower().encode(), work.batch.encode())]
             try:
                 answer = await self._recorded(work)
             except StaleError:
@@ -185,13 +187,16 @@ class Lane:
         finally:
             self._admitted -= 1
             self._bytes -= reserved
+            LANE_WAITING.set(self._admitted)
         if answer is None:
-            await _send_problem(send, TryAgain(), RETRY_AFTER)
+            await _send_problem(send, TryAgain(), RETRY_AFTER, batch)
         else:
-            await _send_json(send, 200, msgspec.json.encode(answer.as_answer()))
+            await _send_json(send, 200, msgspec.json.encode(answer.as_answer()), more=batch)
         INGEST_SECONDS.observe(time.perf_counter() - start)
 
-    def _work_of(self, route: Route, split: Split, token: SourceToken, headers: _Headers, body: bytes) -> Work | None:
+    def _work_of(
+        self, route: Route, split: Split, token: SourceToken, headers: _Headers, body: bytes, request: str
+    ) -> Work | None:
         """The request as work for a writer; None when it is for Django to refuse."""
         source = token.source
         if source.hmac_key_sealed and not signature_is_right(source, headers.signature, body):
@@ -202,7 +207,8 @@ class Lane:
             return None
         if not 0 < len(raw_events) <= settings.MAX_EVENTS_PER_REQUEST or len(body) > settings.MAX_BODY_BYTES:
             return None
-        return Work(token, route.parser, raw_events, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[Intake] = asyncio.get_running_loop().create_future()
+        return Work(token, route.parser, raw_events, answer, request, batch_id(body))
 
     async def _recorded(self, work: Work) -> Intake | None:
         """Have it recorded; None when it was not, or not in time."""
@@ -344,7 +350,9 @@ async def _send_json(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_problem(send: Send, error: APIException, retry_after: int) -> None:
+async def _send_problem(
+    send: Send, error: APIException, retry_after: int, more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     body = msgspec.json.encode(problem_of(error))
-    more = [(b"retry-after", b"%d" % retry_after)]
-    await _send_json(send, error.status_code, body, kind=b"application/problem+json", more=more)
+    headers = [(b"retry-after", b"%d" % retry_after), *more]
+    await _send_json(send, error.status_code, body, kind=b"application/problem+json", more=headers)

@@ -18,6 +18,7 @@ from django.db.models import Q
 from telemetry import deferrals
 from telemetry.ingest import Batch, record_batches
 from telemetry.intake import Intake, Reading, read, store, take_in
+from telemetry.log_context import bound, several
 from telemetry.models import Source, SourceToken
 from telemetry.parsers.base import Parser
 
@@ -44,6 +45,8 @@ class Work:
     parser: Parser
     raw_events: Sequence[bytes]
     answer: asyncio.Future[Intake]
+    request: str = ""
+    batch: str = ""
     since: float = field(default_factory=time.monotonic)
     reading: Reading | None = None
     """Its events where the event loop has read them."""
@@ -157,7 +160,9 @@ class Writer:
         results += [(work, error) for work, error in stale.items()]
         parts = [part for part in parts if part.work not in stale]
         for kind in _kinds(parts):
-            outcome = _record_together(kind, now)
+            requests, batches = several(part.work.request for part in kind), several(part.work.batch for part in kind)
+            with bound(request_id=requests, batch_id=batches):
+                outcome = _record_together(kind, now)
             for part, result in zip(kind, outcome, strict=True):
                 work = part.work
                 if isinstance(result, Exception):
@@ -255,7 +260,8 @@ def _record_once(parts: Sequence[_Part], now: datetime) -> list[Intake]:
 
 def _record_alone(part: _Part, now: datetime) -> Intake | Exception:
     try:
-        return take_in(part.work.source, part.work.parser, part.raw_events, now=now, first=part.first)
+        with bound(request_id=part.work.request, batch_id=part.work.batch):
+            return take_in(part.work.source, part.work.parser, part.raw_events, now=now, first=part.first)
     except DatabaseError:
         log.warning("events could not be stored", exc_info=True)
         connection.close()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
-from prometheus_client import REGISTRY
 
 from reputation import alerts
 from reputation.domain.alerting import Severity
 from reputation.models import Alert, AlertChannel, AlertRule
+from telemetry.metric_state import STATE
 from tests.conftest import NOON
 from tests.reputation.alert_rig import BAD, Web, signal, web
 from tests.reputation.test_breakers_api import Ask, caller
@@ -141,5 +141,5 @@ def test_rules_are_made_changed_and_the_shipped_ones_stay(operator: Ask, viewer:
 
 def test_open_alerts_are_a_metric() -> None:
     alerts.take([signal(NOON), signal(NOON, "192.0.2.1")], now=NOON)
-    assert REGISTRY.get_sample_value("alerts", {"kind": "status", "severity": "warning"}) == 2
-    assert REGISTRY.get_sample_value("alerts", {"kind": "disk", "severity": "critical"}) == 0
+    assert STATE.get_sample_value("alerts", {"kind": "status", "severity": "warning"}) == 2
+    assert STATE.get_sample_value("alerts", {"kind": "disk", "severity": "critical"}) == 0

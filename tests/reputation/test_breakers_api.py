@@ -10,11 +10,11 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
-from prometheus_client import REGISTRY
 
 from reputation.models import AuditEntry, Breaker, BreakerPolicy
 from reputation.tasks import check_breakers
 from telemetry.domain.event import Event
+from telemetry.metric_state import STATE
 from telemetry.models import Source
 from telemetry.tokens import issue_api_token
 from tests.reputation.test_breakers import DOMAIN, IP, REFUSED, Traffic
@@ -139,6 +139,6 @@ def test_a_breaker_policy_is_changed_with_a_reason_and_keeps_its_revisions(opera
 @pytest.mark.usefixtures("blocked")
 def test_the_gauge_counts_what_is_held_back() -> None:
     def gauge(scope: str, state: str) -> float | None:
-        return REGISTRY.get_sample_value("breakers", {"scope": scope, "state": state})
+        return STATE.get_sample_value("breakers", {"scope": scope, "state": state})
 
     assert (gauge("ip_provider", "open"), gauge("domain_provider", "open"), gauge("ip", "open")) == (1, 1, 0)

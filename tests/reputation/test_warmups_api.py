@@ -13,7 +13,6 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from prometheus_client import REGISTRY
 
 from reputation.domain.warmup import Schedule
 from reputation.models import AuditEntry, SendingIP, Warmup, WarmupEvent, WarmupPolicy, WarmupTemplate
@@ -21,6 +20,7 @@ from reputation.tasks import clean_up, detect_warmups, judge_warmups
 from reputation.warmup_acts import start
 from telemetry.counters import roll_up
 from telemetry.domain.event import Event
+from telemetry.metric_state import STATE
 from telemetry.models import Source
 from telemetry.tokens import issue_api_token
 from tests.reputation.test_breakers import DOMAIN, IP, Traffic
@@ -223,7 +223,7 @@ def test_the_gauge_counts_what_has_not_ended_and_the_tasks_run(operator: Ask) ->
     judge_warmups()
 
     def gauge(kind: str, state: str) -> float | None:
-        return REGISTRY.get_sample_value("warmups", {"kind": kind, "state": state})
+        return STATE.get_sample_value("warmups", {"kind": kind, "state": state})
 
     assert (gauge("ip", "running"), gauge("ip", "proposed"), gauge("domain", "running")) == (1, 0, 0)
 

@@ -96,7 +96,9 @@ class Site:
         """One more web process."""
         self.ports[name] = free_port()
         lag = str(int(most_lag.total_seconds()))
-        self.home.start("web", name, GS_PORT=str(self.ports[name]), GS_REPLICA_MAX_LAG=lag)
+        # Each counts for itself, so that one can tell where it read.
+        own = str(self.home.folder / f"metrics-{name}")
+        self.home.start("web", name, GS_PORT=str(self.ports[name]), GS_REPLICA_MAX_LAG=lag, GS_METRICS_DIR=own)
 
     def ask(self, web: str, path: str, who: str = "", body: Any = None) -> str:
         """The text that this process answers; by session for pages, by token for the API."""
