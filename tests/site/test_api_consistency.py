@@ -207,6 +207,25 @@ def test_a_value_of_another_json_type_is_refused_by_name(
     assert_problem(ask(method, path, body=json.dumps(body)), 400, field)
 
 
+@pytest.mark.parametrize("path", ["/api/policies", "/api/ips", "/api/breakers", "/api/sources/1", "/api/alerts"])
+def test_who_polls_is_told_that_nothing_changed(ask: Ask, path: str) -> None:
+    path = path.replace("/1", f"/{Source.objects.get().pk}")
+    first = ask("GET", path)
+    assert first.status_code == 200
+    again = ask("GET", path, **{"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_what_changed_is_answered_anew(ask: Ask) -> None:
+    source = Source.objects.get()
+    first = ask("GET", f"/api/sources/{source.pk}")
+    Source.objects.update(notes="moved to another rack")
+    again = ask("GET", f"/api/sources/{source.pk}", **{"If-None-Match": first["ETag"]})
+    assert again.status_code == 200
+    assert again["ETag"] != first["ETag"]
+    assert again.json()["notes"] == "moved to another rack"
+
+
 def test_a_thing_that_was_made_says_where_it_is_read_changed_and_deleted() -> None:
     made = document()["paths"]["/api/sources"]["post"]["responses"]["201"]["links"]
     assert {"sources_retrieve", "sources_update", "sources_delete", "source_tokens_create"} <= set(made)
