@@ -44,10 +44,15 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "401": {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to say who asks."}},
     "503": {"Retry-After": {"schema": {"type": "string"}, "description": "Seconds."}},
 }
-# An operation that makes a thing → where the thing is found by the `id` of the answer.
+_BY_ID: Final = {"id": "$response.body#/id"}
+# An operation that makes a thing → where the thing is found, and by what; the others are found below their own path.
 _MADE_AT: Final = {
-    "/api/breakers/open": "/api/breakers/{id}",
-    "/api/warmups/start": "/api/warmups/{id}",
+    "/api/breakers/open": ("/api/breakers/{id}", _BY_ID),
+    "/api/warmups/start": ("/api/warmups/{id}", _BY_ID),
+    "/api/sources/{id}/tokens": (
+        "/api/sources/{id}/tokens/{prefix}",
+        {"id": "$request.path.id", "prefix": "$response.body#/prefix"},
+    ),
 }
 
 
@@ -214,15 +219,15 @@ def _describe_etag(told: Operation) -> None:
 
 def _link(document: Document, path: str, told: Operation) -> None:
     """What made a thing says by which operations it is read, changed and deleted (OpenAPI's links)."""
-    found_at = _MADE_AT.get(path, path + "/{id}")
+    found_at, by = _MADE_AT.get(path, (path + "/{id}", _BY_ID))
     made = next((answer for status, answer in told["responses"].items() if status in ("200", "201")), None)
-    if made is None or found_at not in document["paths"]:
+    if made is None:
         return
     below = re.compile(re.escape(found_at) + r"(?:/[a-z-]+)?$")
     links = {
         other["operationId"]: {
             "operationId": other["operationId"],
-            "parameters": {"id": "$response.body#/id"},
+            "parameters": dict(by),
             "description": other.get("summary", ""),
         }
         for place, _, other in operations(document)

@@ -230,5 +230,8 @@ def test_a_thing_that_was_made_says_where_it_is_read_changed_and_deleted() -> No
     made = document()["paths"]["/api/sources"]["post"]["responses"]["201"]["links"]
     assert {"sources_retrieve", "sources_update", "sources_delete", "source_tokens_create"} <= set(made)
     assert made["sources_retrieve"]["parameters"] == {"id": "$response.body#/id"}
+    made = document()["paths"]["/api/sources/{id}/tokens"]["post"]["responses"]["201"]["links"]
+    assert set(made) == {"source_tokens_revoke", "source_tokens_rotate"}
+    assert made["source_tokens_revoke"]["parameters"]["prefix"] == "$response.body#/prefix"
     assert "breakers_close" in document()["paths"]["/api/breakers/open"]["post"]["responses"]["200"]["links"]
     assert "warmups_skip" in document()["paths"]["/api/warmups/start"]["post"]["responses"]["200"]["links"]
