@@ -22,7 +22,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from telemetry.api.serializers import ProblemSerializer
-from telemetry.api.strict import refuse_wrong_types
+from telemetry.api.strict import UNSTORABLE, is_storable, refuse_wrong_types
 from telemetry.domain import clean
 from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import UNKNOWN_IP
@@ -150,12 +150,16 @@ class KnownUrls(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a query parameter that the operation does not know: a typo must not look like "no filter"."""
         super().initial(request, *args, **kwargs)
-        if any(isinstance(value, int) and value > HIGHEST_ID for value in kwargs.values()):
+        too_high = any(isinstance(value, int) and value > HIGHEST_ID for value in kwargs.values())
+        if too_high or not is_storable(kwargs):
             raise exceptions.NotFound("There is no such thing.")
         known = getattr(getattr(self, str(request.method).lower(), None), "query_names", None)
         unknown = sorted(set(request.query_params) - known) if known is not None else []
         if unknown:
             raise serializers.ValidationError({name[:100]: ["There is no such parameter."] for name in unknown})
+        unstorable = [name for name, values in request.query_params.lists() if not is_storable(values)]
+        if unstorable:
+            raise serializers.ValidationError({name[:100]: [UNSTORABLE] for name in unstorable})
 
 
 class ApiView(KnownUrls):

@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from telemetry import intake
+from telemetry.api.common import KnownUrls
 from telemetry.api.serializers import AcceptedSerializer
 from telemetry.api.webhooks import PROBLEM, PROBLEMS, SourceView
 from telemetry.authentication import SourceAuthentication, SourceScheme
@@ -60,7 +61,7 @@ _WHERE = [
 _REFUSED = dict.fromkeys((401, 403, 404), PROBLEM)
 
 
-class EspWebhook(SourceView):
+class EspWebhook(KnownUrls, SourceView):
     """Events of an ESP account. Genuine is what carries the source's token, or the provider's signature.
 
     Where the source holds the provider's signing key, the signature is asked for in any case. Events that are no

@@ -1,4 +1,7 @@
-"""JSON as the OpenAPI document has it: "5" is no number and 1 no text, although the serializers could read them so."""
+"""JSON as the OpenAPI document has it: "5" is no number and 1 no text, although the serializers could read them so.
+
+And without what no database takes, before a field looks anything up.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,29 @@ _KINDS: Final[tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[typ
 _SHAPES: Final = ((serializers.DurationField, re.compile(DURATION)), (serializers.DecimalField, re.compile(DECIMAL)))
 
 
+# PostgreSQL takes no NUL in text, and nothing takes half of a surrogate pair.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE: Final = "Null characters and lone surrogates are not allowed."
+
+
+def is_storable(value: Any) -> bool:
+    """Whether a database can take this text, and every text in this list or object."""
+    if isinstance(value, str):
+        return _UNSTORABLE.search(value) is None
+    if isinstance(value, Mapping):
+        return all(is_storable(name) and is_storable(entry) for name, entry in value.items())
+    return not isinstance(value, list) or all(map(is_storable, value))
+
+
 def refuse_wrong_types(shape: serializers.Serializer[Any], data: Any) -> None:
-    """Raise 400 naming each field whose value is of another JSON type than the document says."""
+    """Raise 400 naming each field whose value is of another JSON type than the document says, or cannot be stored."""
     if not isinstance(data, Mapping):
         return
     wrong: dict[str, Any] = {}
     for name, field in shape.fields.items():
         if not field.read_only and name in data:
+            if not is_storable(data[name]):
+                wrong[name] = [UNSTORABLE]
             for path, message in _wrong(field, data[name], name):
                 wrong.setdefault(path, [message])
     if wrong:

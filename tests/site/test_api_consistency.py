@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 
-from reputation.models import Policy
+from reputation.models import Policy, WarmupPolicy
 from telemetry.models import Source
 from telemetry.tokens import issue_api_token, issue_token
 
@@ -174,7 +174,8 @@ def test_a_method_that_is_not_there_is_405_and_says_which_are(ask: Ask, path: st
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/nothing", "/api/sources/x", "/api/sources/99999999999999999999/tokens/abc/revoke"]
+    "path",
+    ["/api/nothing", "/api/sources/x", "/api/sources/99999999999999999999/tokens/abc/revoke", "/api/pool-domains/%00"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_what_is_not_there_is_a_problem_whatever_the_method(ask: Ask, method: str, path: str) -> None:
@@ -198,12 +199,18 @@ def test_what_is_not_there_is_a_problem_whatever_the_method(ask: Ask, method: st
         ("POST", "/api/alert-rules", {"name": "all", "channels": ["1"]}, "channels[0]"),
         ("POST", "/api/warmups/start", {"sending_ip": "192.0.2.1", "amounts": ["5"], "reason": "x"}, "amounts[0]"),
         ("POST", "/api/permits", {"sender": "a@shop.example", "recipients": "2"}, "recipients"),
+        # What PostgreSQL does not take, before anything is looked up by it.
+        ("POST", "/api/permits", {"sender": "a@shop.example", "pool": "x\x00"}, "pool"),
+        ("PATCH", "/api/warmup-policies/{warmup}", {"reason": "a test", "ip_template": "x\x00"}, "ip_template"),
+        ("POST", "/api/sources", {"name": "mta-2", "ip_map": {"a\x00": "192.0.2.1"}}, "ip_map"),
+        ("POST", "/api/sources", {"name": "mta-2", "ip_map": {"a\ud800": "192.0.2.1"}}, "ip_map"),
     ],
 )
 def test_a_value_of_another_json_type_is_refused_by_name(
     ask: Ask, method: str, path: str, body: Any, field: str
 ) -> None:
-    path = path.replace("{policy}", str(Policy.objects.values_list("pk", flat=True)[0]))
+    for name, model in (("{policy}", Policy), ("{warmup}", WarmupPolicy)):
+        path = path.replace(name, str(model.objects.values_list("pk", flat=True)[0]))
     assert_problem(ask(method, path, body=json.dumps(body)), 400, field)
 
 
