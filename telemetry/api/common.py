@@ -150,14 +150,14 @@ class KnownUrls(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a query parameter that the operation does not know: a typo must not look like "no filter"."""
         super().initial(request, *args, **kwargs)
-        too_high = any(isinstance(value, int) and value > HIGHEST_ID for value in kwargs.values())
-        if too_high or not is_storable(kwargs):
+        if any(isinstance(value, int) and value > HIGHEST_ID for value in kwargs.values()):
             raise exceptions.NotFound("There is no such thing.")
         known = getattr(getattr(self, str(request.method).lower(), None), "query_names", None)
         unknown = sorted(set(request.query_params) - known) if known is not None else []
         if unknown:
             raise serializers.ValidationError({name[:100]: ["There is no such parameter."] for name in unknown})
-        unstorable = [name for name, values in request.query_params.lists() if not is_storable(values)]
+        given = [*kwargs.items(), *request.query_params.lists()]
+        unstorable = [name for name, value in given if not is_storable(value)]
         if unstorable:
             raise serializers.ValidationError({name[:100]: [UNSTORABLE] for name in unstorable})
 
