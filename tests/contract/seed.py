@@ -12,7 +12,7 @@ IP, COLD_IP, DOMAIN = "192.0.2.10", "192.0.2.66", "shop.example"
 
 
 def seed() -> dict[str, str]:
-    """Write it through the product's own functions and URLs; the tokens and the name of the source that reports."""
+    """Write it through the product's own functions and URLs; the tokens, and the ids of the two sources."""
     from django.contrib.auth.models import User
     from django.test import Client
     from django.utils import timezone
@@ -30,7 +30,6 @@ def seed() -> dict[str, str]:
     tokens = {
         "API_TOKEN": issue_api_token(admin),
         "SOURCE_TOKEN": issue_token(reporter),
-        "SOURCE_NAME": reporter.name,
         "SOURCE_ID": str(reporter.pk),
     }
     client = Client(SERVER_NAME="localhost", headers={"Authorization": f"Bearer {tokens['API_TOKEN']}"})
@@ -57,11 +56,9 @@ def seed() -> dict[str, str]:
     events = [event(n, "delivery", 90 - n % 80) for n in range(120)]
     events += [event(1000 + n, "bounce", n, COLD_IP, **refusal) for n in range(40)]
     post("/api/events", [*events, {"type": "nonsense"}], **as_source)
-    post(
-        "/api/volumes",
-        {"ip": IP, "sent": 500, "from": "2026-11-01T10:00:00Z", "to": "2026-11-01T11:00:00Z"},
-        **as_source,
-    )
+    hour = (now - timedelta(days=1)).replace(minute=0, second=0, microsecond=0)
+    stretch = {"from": hour.isoformat(), "to": (hour + timedelta(hours=1)).isoformat()}
+    post("/api/volumes", {"ip": IP, "sent": 500, **stretch}, **as_source)
     standing.score_ips(now=now)
     scores.score_senders(now=now)
     breakers.check_all(now=now)

@@ -100,6 +100,15 @@ def test_the_lists_are_found() -> None:
     assert len(READS) > 60
 
 
+def test_only_what_cannot_grow_is_answered_as_a_plain_array() -> None:
+    arrays = those(lambda method, told: method == "get" and shape_of(told).get("type") == "array")
+    assert {entry.values[2]["operationId"] for entry in arrays} == {
+        "retention_list",
+        "source_tokens_list",
+        "testing_test_cases",
+    }
+
+
 @pytest.mark.parametrize(("method", "path", "told"), LISTS)
 def test_every_list_is_paged_in_one_of_two_ways(method: str, path: str, told: Any) -> None:
     known, shape = parameters(told), shape_of(told)["properties"]
