@@ -89,8 +89,8 @@ torture: setup-dev ## Kill, stop and starve every part under load, on both datab
 
 # Asks the advisory databases, so it needs the network and is no part of `make test`.
 audit: setup-dev ## Look the locked packages up among those with known holes (needs the network)
-	$(BIN)/uvx pip-audit --require-hashes --disable-pip -r requirements.lock
-	$(BIN)/uvx pip-audit --require-hashes --disable-pip -r requirements-dev.lock
+	$(BIN)/uvx pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	$(BIN)/uvx pip-audit --strict --require-hashes --disable-pip -r requirements-dev.lock
 
 clean: ## Remove the environment and the caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
