@@ -13,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # Extra words for both test runs, for example `make test PYTEST="-x -k standing"`.
 PYTEST ?=
 
-.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres bench fuzz torture clean
+.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres bench fuzz schemathesis torture audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -81,8 +81,16 @@ fuzz: setup-dev ## Every parser against hostile input, by coverage and by schema
 		for engine in atheris hypothesis; do echo "$$name --engine $$engine"; done; \
 	done | GS_DATA_DIR=$$(mktemp -d) xargs -P 2 -L 1 $(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-600}
 
+schemathesis: setup-dev ## The whole OpenAPI document played against the real server (SCHEMATHESIS_SECONDS=600, DB=postgres)
+	$(BIN)/python -m tests.contract --seconds $${SCHEMATHESIS_SECONDS:-600} --db $${DB:-sqlite} $(SCHEMATHESIS)
+
 torture: setup-dev ## Kill, stop and starve every part under load, on both databases (TORTURE="--quick" for less)
 	$(BIN)/python -m tests.torture $(TORTURE)
+
+# Asks the advisory databases, so it needs the network and is no part of `make test`.
+audit: setup-dev ## Look the locked packages up among those with known holes (needs the network)
+	$(BIN)/uvx pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	$(BIN)/uvx pip-audit --strict --require-hashes --disable-pip -r requirements-dev.lock
 
 clean: ## Remove the environment and the caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

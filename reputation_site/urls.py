@@ -32,6 +32,9 @@ def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse(answer, status=503 if word == "not ready" else 200, headers={"Cache-Control": "no-store"})
 
 
+handler400 = "telemetry.errors.bad_request"
+handler500 = "telemetry.errors.server_error"
+
 urlpatterns = [
     path("healthz", live, name="live"),
     path("readyz", ready, name="ready"),

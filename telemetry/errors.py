@@ -7,7 +7,9 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import Error as DatabaseError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
@@ -85,15 +87,34 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     return response
 
 
+@csrf_exempt  # nothing is changed here, and a page about cookies would be the wrong answer
 def no_such_endpoint(request: HttpRequest, rest: str = "") -> JsonResponse:
     """The answer to a URL below /api/ that nothing stands behind; the last of the API's URLs."""
-    problem = {
-        "type": "about:blank",
-        "title": "Not found",
-        "status": 404,
-        "detail": f"There is no {request.method} {request.path[:200]}. The endpoints are listed at /api/docs.",
-    }
-    return JsonResponse(problem, status=404, content_type="application/problem+json")
+    return _bare(
+        404, "Not found", f"There is no {request.method} {request.path[:200]}. The endpoints are listed at /api/docs."
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The answer to what nobody foresaw: a problem below /api/, Django's page elsewhere. What it was is in the log."""
+    if not request.path.startswith("/api/"):
+        return defaults.server_error(request)
+    detail = "Something went wrong here, and the log says what. Whether anything was stored is not known."
+    return _bare(500, "Server error", detail)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """The answer to a request that Django refuses before any view sees it, such as one for a host that is not ours."""
+    if not request.path.startswith("/api/"):
+        return defaults.bad_request(request, exception)
+    return _bare(
+        400, "Bad request", "The request was refused before it was read: GS_ALLOWED_HOSTS may not name its host."
+    )
+
+
+def _bare(status_code: int, title: str, detail: str) -> JsonResponse:
+    problem = {"type": "about:blank", "title": title, "status": status_code, "detail": detail}
+    return JsonResponse(problem, status=status_code, content_type="application/problem+json")
 
 
 def _problem(error: Exception, response: Response) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from django.utils.html import format_html
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from reputation.domain.policy import Status, percent
@@ -55,4 +55,4 @@ def look_further(ip: str) -> SafeString:
         ("telemetry_trafficminute_changelist", "traffic by minute"),
     )
     links = [link_to(name, text, query={"sending_ip": ip}) for name, text in places]
-    return format_html(" · ".join(["{}"] * len(links)), *links)
+    return format_html_join(" · ", "{}", ((link,) for link in links))

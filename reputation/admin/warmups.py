@@ -129,8 +129,12 @@ class WarmupAdmin(ReadOnlyAdmin):
         )
         heads = format_html_join("", '<th scope="col">{}</th>', ((head,) for head in _HEADS))
         body = format_html_join("", "<tr><td>{}{}</td>" + "<td>{}</td>" * (len(_HEADS) - 1) + "</tr>", lines)
-        table = '<div class="overflow-x-auto"><table class="gs-table"><thead><tr>{}</tr></thead><tbody>{}</tbody>'
-        return format_html(table + "</table></div>", heads, body)
+        return format_html(
+            '<div class="overflow-x-auto"><table class="gs-table"><thead><tr>{}</tr></thead>'
+            "<tbody>{}</tbody></table></div>",
+            heads,
+            body,
+        )
 
     @column("look further")
     def look_further(self, row: Warmup) -> SafeString:

@@ -48,14 +48,21 @@ class AuditTargetSerializer(RowBody[AuditTarget]):
         validators: list[Any] = []  # a second row is refused by the database, as 409
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The model says what belongs to which kind; who a row is about never changes."""
-        if self.instance is not None and {"kind", "name"} & set(attrs):
-            raise serializers.ValidationError({"name": "Whom it is about cannot be changed; add another one."})
+        """The model says what belongs to which kind."""
         row = self.instance or AuditTarget()
         for name, value in attrs.items():
             setattr(row, name, value)
         row.full_clean(validate_unique=False, validate_constraints=False)
         return {**attrs, "name": row.name} if self.instance is None else attrs
+
+
+class AuditTargetChangeSerializer(AuditTargetSerializer):
+    """What is known of it; whom it is about cannot be changed: add another one."""
+
+    kind = AuditKindField(read_only=True)
+
+    class Meta(AuditTargetSerializer.Meta):
+        read_only_fields = [*AuditTargetSerializer.Meta.read_only_fields, "name"]
 
 
 class AuditTargetQuery(Query):
@@ -127,12 +134,12 @@ class AuditTargetById(ApiView):
         "audit_targets_update",
         "Change what is known of a sender",
         answers={200: AuditTargetSerializer},
-        body=AuditTargetSerializer(partial=True),
+        body=AuditTargetChangeSerializer(partial=True),
         problems=[404],
     )
     def patch(self, request: Request, pk: int) -> Response:
         """Change what is given: DKIM selectors, envelope domain, EHLO names, whether it may be probed."""
-        shape = AuditTargetSerializer(get_object_or_404(AuditTarget, pk=pk), data=request.data, partial=True)
+        shape = AuditTargetChangeSerializer(get_object_or_404(AuditTarget, pk=pk), data=request.data, partial=True)
         shape.is_valid(raise_exception=True)
         row = shape.instance
         assert isinstance(row, AuditTarget)

@@ -28,6 +28,7 @@ from telemetry.api.common import (
     equal,
     ip_in_path,
     page_of,
+    page_parameters,
     query_of,
 )
 from telemetry.api.events import SendingEventSerializer, with_code
@@ -180,7 +181,7 @@ class Failures(ApiView):
         "List the failures of a sending IP",
         answers={200: FailuresSerializer},
         query=FailureQuery,
-        pages=None,
+        parameters=page_parameters(NewestFirst),
     )
     def get(self, request: Request, ip: str) -> Response:
         """Totals by code, provider and recipient domain, and the raw events with their reply texts."""

@@ -97,7 +97,7 @@ class AskBody(Body):
 class PermitBody(AskBody):
     """One question, or up to 1,000 of them."""
 
-    permits = AskBody(many=True, required=False, max_length=MOST_AT_ONCE)  # type: ignore[call-arg]
+    permits = AskBody(many=True, required=False, min_length=1, max_length=MOST_AT_ONCE)  # type: ignore[call-arg]
     spend = serializers.BooleanField(
         required=False, default=True, help_text="False: look only; nothing is counted against any limit."
     )
@@ -108,8 +108,6 @@ class PermitBody(AskBody):
             return super().validate(attrs)
         if "sender" in attrs or "sending_domain" in attrs:
             raise serializers.ValidationError({"permits": "Give either permits or one question."})
-        if not attrs["permits"]:
-            raise serializers.ValidationError({"permits": "There is no question."})
         return attrs
 
 

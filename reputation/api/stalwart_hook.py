@@ -132,7 +132,7 @@ class StalwartHook(APIView):
         unknown = sorted(set(request.query_params) - {"count"})
         if unknown:
             raise BadBody(unknown[0], "There is no such parameter.")
-        word = request.query_params.get("count", Count.DATA.value)
+        word = request.query_params.get("count") or Count.DATA.value
         if word not in set(Count):
             raise BadBody("count", f"Give {' or '.join(Count)}, not {word[:100]!r}.")
         return Count(word)

@@ -14,9 +14,10 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 from django.utils import timezone
+from django.views.decorators.http import conditional_page
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import exceptions, serializers
-from rest_framework.pagination import BasePagination, CursorPagination
+from rest_framework.pagination import BasePagination
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
@@ -26,21 +27,23 @@ from rest_framework.views import APIView
 from telemetry import access
 from telemetry.access import Actor
 from telemetry.api.serializers import ProblemSerializer
+from telemetry.api.strict import UNSTORABLE, is_storable, refuse_wrong_types
 from telemetry.client_address import address_of
 from telemetry.domain import clean
 from telemetry.domain.access import AccessKind
 from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import UNKNOWN_IP
 from telemetry.errors import BadBody, BodyTooLarge
-from telemetry.pagination import Pages
+from telemetry.pagination import MOST_ROWS, Pages
+from telemetry.pagination import NewestFirst as NewestFirst
 
 log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Model)
 Shape = type[serializers.BaseSerializer[Any]]
-# Parameters that belong to the pages and not to an endpoint's filters.
-_OF_PAGES = frozenset({"page", "page_size", "cursor"})
+# No row has a higher id, and SQLite cannot even ask for one.
+HIGHEST_ID = 2**63 - 1
 
 
 class Json(BaseParser):
@@ -61,31 +64,11 @@ class Json(BaseParser):
             raise BadBody("body", "JSON parse error - nested too deeply") from None
 
 
-class NewestFirst(CursorPagination):
-    """Pages of rows that only grow: ``next`` and ``previous`` links, newest first, and no COUNT over millions."""
-
-    # By id and not by time: thousands of rows may share a second, and a cursor must tell them apart.
-    ordering = "-id"
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 1000
-
-    def decode_cursor(self, request: Request) -> Any:
-        """The cursor of the request, if any. Raises 404 for one that we did not make."""
-        cursor = super().decode_cursor(request)
-        if cursor is not None and cursor.position is not None and not str(cursor.position).isdecimal():
-            raise exceptions.NotFound(self.invalid_cursor_message)
-        return cursor
-
-
 class Query(serializers.Serializer[dict[str, Any]]):
-    """Query parameters of a list. One that the list does not know is refused: a typo must not look like "no filter"."""
+    """Query parameters of a list; `ApiView` refuses those that it does not know."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """The checked parameters; those that were sent empty count as not sent."""
-        unknown = sorted(set(data) - set(self.fields) - _OF_PAGES)
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such parameter."] for name in unknown})
         given = {name: value for name, value in data.items() if value != ""}
         checked: dict[str, Any] = super().to_internal_value(given)
         return checked
@@ -94,9 +77,12 @@ class Query(serializers.Serializer[dict[str, Any]]):
 class Body(serializers.Serializer[dict[str, Any]]):
     """A request's JSON object. A field that the endpoint does not know is refused."""
 
+    refuses_unknown = True
+
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """The checked fields."""
         refuse_unknown(self, data)
+        refuse_wrong_types(self, data)
         checked: dict[str, Any] = super().to_internal_value(data)
         return checked
 
@@ -104,9 +90,12 @@ class Body(serializers.Serializer[dict[str, Any]]):
 class RowBody(serializers.ModelSerializer[M]):
     """A row as it is written. A field that the endpoint does not know, or that cannot be written, is refused."""
 
+    refuses_unknown = True
+
     def to_internal_value(self, data: Any) -> Any:
         """The checked fields."""
         refuse_unknown(self, data)
+        refuse_wrong_types(self, data)
         return super().to_internal_value(data)
 
 
@@ -159,7 +148,30 @@ def _canonical(form: Callable[[str, str], str], value: str) -> str:
         raise serializers.ValidationError(f"{value[:100]!r} {error.message}.") from None
 
 
-class ApiView(APIView):
+class KnownUrls(APIView):
+    """A view that refuses what no URL of its can say, and answers 304 to who has its answer already."""
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """The view; what is read from it has an ETag (RFC 9110 section 13)."""
+        return conditional_page(super().as_view(**initkwargs))
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a query parameter that the operation does not know: a typo must not look like "no filter"."""
+        super().initial(request, *args, **kwargs)
+        if any(isinstance(value, int) and value > HIGHEST_ID for value in kwargs.values()):
+            raise exceptions.NotFound("There is no such thing.")
+        known = getattr(getattr(self, str(request.method).lower(), None), "query_names", None)
+        unknown = sorted(set(request.query_params) - known) if known is not None else []
+        if unknown:
+            raise serializers.ValidationError({name[:100]: ["There is no such parameter."] for name in unknown})
+        given = [*kwargs.items(), *request.query_params.lists()]
+        unstorable = [name for name, value in given if not is_storable(value)]
+        if unstorable:
+            raise serializers.ValidationError({name[:100]: [UNSTORABLE] for name in unstorable})
+
+
+class ApiView(KnownUrls):
     """An endpoint for people and their scripts. Reading needs staff, and `read_permission` where there is one.
 
     Writing needs `write_permission`, and leaves a row in the access log with who did it; where the view writes a better
@@ -304,15 +316,28 @@ def documented(
     wrong = {400, 401, 403, *problems} if body is not None or query is not None or pages else {401, 403, *problems}
     for status in sorted(wrong):
         described[status, "application/problem+json"] = _problem(status)
-    return extend_schema(
+    told = extend_schema(
         tags=[tag],
         operation_id=operation,
         summary=summary,
         request=body,
         responses=described,
-        parameters=[*([query] if query else []), *_page_parameters(pages), *parameters],
+        parameters=[*([query] if query else []), *page_parameters(pages), *parameters],
         examples=list(examples),
     )
+    in_url = [*page_parameters(pages), *parameters]
+    names = {entry.name for entry in in_url if entry.location == OpenApiParameter.QUERY} | _names(query)
+
+    def describe(handler: F) -> F:
+        described_handler = told(handler)
+        described_handler.query_names = names  # type: ignore[attr-defined]
+        return described_handler
+
+    return describe
+
+
+def _names(query: type[serializers.Serializer[Any]] | None) -> set[str]:
+    return set(query().fields) if query else set()
 
 
 def _problem(status: int) -> Any:
@@ -334,10 +359,16 @@ def _links() -> dict[str, Any]:
     }
 
 
-def _page_parameters(pages: type[BasePagination] | None) -> list[OpenApiParameter]:
+def page_parameters(pages: type[BasePagination] | None) -> list[OpenApiParameter]:
+    """The parameters that say which page, as the document shows them."""
     if pages is None:
         return []
-    size = OpenApiParameter("page_size", int, description="Rows a page, 50 by default, 1000 at most.")
+    size = OpenApiParameter(
+        "page_size",
+        {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": 50},
+        description=f"Rows a page, {MOST_ROWS} at most.",
+    )
     if pages is Pages:
-        return [OpenApiParameter("page", int, description="Which page, from 1."), size]
+        which = {"type": "integer", "minimum": 1, "maximum": 10**9, "default": 1}
+        return [OpenApiParameter("page", which, description="Which page; behind the last one is 404."), size]
     return [OpenApiParameter("cursor", str, description="From the `next` link of the page before."), size]

@@ -10,13 +10,14 @@ from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import exceptions
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from rest_framework import exceptions, serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from telemetry import intake, limits
+from telemetry.api.common import KnownUrls
 from telemetry.api.serializers import AcceptedSerializer
 from telemetry.api.webhooks import PROBLEM, PROBLEMS, SourceView
 from telemetry.authentication import SourceAuthentication, SourceScheme, refuse_strangers
@@ -53,7 +54,14 @@ class EspScheme(SourceScheme):  # type: ignore[no-untyped-call]
         return {"type": "http", "scheme": "basic", "description": "Any user; the password is the token of a source."}
 
 
-class EspWebhook(SourceView):
+_WHERE = [
+    OpenApiParameter("source", str, "path", description="Name of the source."),
+    OpenApiParameter("esp", str, "path", enum=sorted(ESPS), description="The provider."),
+]
+_REFUSED = dict.fromkeys((401, 403, 404), PROBLEM)
+
+
+class EspWebhook(KnownUrls, SourceView):
     """Events of an ESP account. Genuine is what carries the source's token, or the provider's signature.
 
     Where the source holds the provider's signing key, the signature is asked for in any case. Events that are no
@@ -67,10 +75,7 @@ class EspWebhook(SourceView):
         tags=["ingest"],
         request={"application/json": OpenApiTypes.OBJECT, "application/x-www-form-urlencoded": OpenApiTypes.OBJECT},
         responses={200: AcceptedSerializer, **PROBLEMS, 404: PROBLEM},
-        parameters=[
-            OpenApiParameter("source", str, "path", description="Name of the source."),
-            OpenApiParameter("esp", str, "path", enum=sorted(ESPS), description="The provider."),
-        ],
+        parameters=_WHERE,
         summary="Report an ESP's events",
     )
     def post(self, request: Request, source: str, esp: str) -> Response:
@@ -95,7 +100,12 @@ class EspWebhook(SourceView):
             parser = ESP_PARSERS[parser_name(provider.slug)]
             return Response(intake.take_in(reporter, parser, raw, now=timezone.now()).as_answer())
 
-    @extend_schema(exclude=True)
+    @extend_schema(
+        tags=["ingest"],
+        responses={200: inline_serializer("EspReady", {"status": serializers.CharField()}), **_REFUSED},
+        parameters=_WHERE,
+        summary="Show that an ESP may report here",
+    )
     def get(self, request: Request, source: str, esp: str) -> Response:
         """Some providers look whether there is anything here before they accept the URL."""
         _provider(esp)

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from telemetry.api.common import (
     DomainField,
     IpField,
+    KnownUrls,
     NewestFirst,
     PeriodQuery,
     between,
@@ -99,7 +100,7 @@ class VolumeQuery(PeriodQuery):
     source = serializers.CharField(required=False, help_text="Name of the source.")  # type: ignore[assignment]
 
 
-class StaffMayRead(SourceView):
+class StaffMayRead(KnownUrls, SourceView):
     """One URL, two kinds of caller: sources post with their token, staff read with theirs."""
 
     def get_authenticators(self) -> list[BaseAuthentication]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
@@ -40,7 +39,7 @@ class ReportMessage(SourceView):
 
     @extend_schema(
         tags=["ingest"],
-        request=dict.fromkeys(TYPES, OpenApiTypes.BINARY),
+        request={media_type: {"type": "string", "format": "binary", "minLength": 1} for media_type in TYPES},
         responses={200: TakenSerializer, **PROBLEMS},
         summary="Hand in a complaint or bounce that came as a mail",
     )

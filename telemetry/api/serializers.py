@@ -112,7 +112,7 @@ class GenericEventSerializer(serializers.Serializer[dict[str, object]]):
 class VolumeReportSerializer(serializers.Serializer[dict[str, object]]):
     """How many messages an IP sent between two whole minutes."""
 
-    ip = serializers.CharField()
+    ip = serializers.IPAddressField()
     sent = serializers.IntegerField(min_value=0, help_text="Attempts that ended in this stretch, refusals included.")
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
@@ -21,6 +20,13 @@ from telemetry.errors import BadBody, BodyTooLarge
 from telemetry.metrics import INGEST_SECONDS
 
 log = logging.getLogger(__name__)
+
+
+_BATCH = {
+    "type": "object",
+    "required": ["events"],
+    "properties": {"events": {"type": "array", "items": {}, "description": "As Stalwart's webhook sends them."}},
+}
 
 
 class StalwartAcceptedSerializer(AcceptedSerializer):
@@ -40,7 +46,7 @@ class StalwartWebhook(SourceView):
 
     @extend_schema(
         tags=["ingest"],
-        request={"application/json": OpenApiTypes.OBJECT},
+        request={"application/json": _BATCH},
         responses={200: StalwartAcceptedSerializer, **PROBLEMS},
         summary="Report Stalwart's events",
     )

@@ -117,7 +117,7 @@ class EventsView(SourceView):
 
 @extend_schema(
     tags=["ingest"],
-    request=DocumentedBatchSerializer,
+    request={"application/json": DocumentedBatchSerializer},
     responses={200: AcceptedSerializer, **PROBLEMS},
     summary="Report delivery failures and successes",
 )
@@ -159,7 +159,7 @@ class EventsEndpoint(EventsView):
 
 @extend_schema(
     tags=["ingest"],
-    request=VolumeReportSerializer,
+    request={"application/json": VolumeReportSerializer},
     responses={200: VolumeAnswerSerializer, 409: PROBLEM, **PROBLEMS},
     summary="Report how many messages an IP sent",
 )

@@ -1,0 +1,1 @@
+"""The OpenAPI document played against the real server by Schemathesis: ``make schemathesis``."""
