@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 import yaml
 from honcho.environ import parse_procfile
 
+from reputation_site import settings
 from reputation_site.beat import alive_file
 from reputation_site.management.commands.serve import STOP_WITHIN
 from tests.servers import Postgres, free_port, valkey
@@ -143,6 +145,24 @@ def test_the_image_brings_the_pg_dump_of_the_server_that_compose_runs(compose: A
     """An older pg_dump refuses a newer server."""
     [client] = re.findall(r"postgresql-client-(\d+)", (ROOT / "Dockerfile").read_text())
     assert compose["services"]["postgres"]["image"].startswith(f"postgres:{client}-")
+
+
+def test_every_variable_of_the_examples_is_one_that_the_settings_read(compose: Any) -> None:
+    """Our processes refuse to start with another one."""
+    named = {*dockerfile_environment(), *example_env()}
+    for service in compose["services"].values():
+        named |= set(service.get("environment", {}))
+    units = ROOT / "deploy/systemd"
+    for file in [units / "environment.example", *units.rglob("*.service"), *units.rglob("*.conf")]:
+        named |= set(re.findall(r"\b((?:GS_\w+|DATABASE_URL\w*|REDIS_URL\w*))=", file.read_text()))
+    ours = {name for name in named if name.startswith(("GS_", "DATABASE_URL", "REDIS_URL"))}
+    assert len(ours) > 10
+    assert ours <= settings.env._read, ours - settings.env._read
+
+
+def dockerfile_environment() -> set[str]:
+    lines = [one.rest for one in dockerfile((ROOT / "Dockerfile").read_text()) if one.word == "ENV"]
+    return {pair.partition("=")[0] for line in lines for pair in shlex.split(line)}
 
 
 def test_redis_refuses_when_full_instead_of_forgetting_what_was_spent(compose: Any) -> None:
