@@ -10,8 +10,11 @@ import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, migrations, models
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
+from django.utils import timezone
 
+from reputation_site import readiness
 from telemetry.migrating import AddIndexAside
 from tests.site.migration_rule import GROWING, broken
 
@@ -45,6 +48,14 @@ def test_the_baseline_and_the_tables_that_grow_are_there() -> None:
     assert all((app, name) in loader.graph.nodes for app, name in BASELINE.items())
     tables = {model._meta.label_lower for model in apps.get_models()}
     assert tables >= GROWING, GROWING - tables
+
+
+@pytest.mark.django_db
+def test_a_version_serves_on_tables_of_the_next_one() -> None:
+    """As the rule has it: to go back, the code is exchanged and the database is not."""
+    MigrationRecorder(connection).record_applied("telemetry", "0999_of_the_next_version")
+    readiness._migrated = False
+    assert not [trouble for trouble in readiness.troubles(now=timezone.now()) if trouble.stops]
 
 
 # --- that the rule tells good from bad ---
