@@ -47,5 +47,5 @@ ENV PATH="/opt/venv/bin:${PATH}" \
 USER 10001:10001
 EXPOSE 8000 10031 10032
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "reputation_site.probe", "web"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "reputation_site.probe", "web"]
 CMD ["python", "manage.py", "serve"]

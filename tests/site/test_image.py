@@ -245,12 +245,16 @@ class Machine:
         assert test[0] == "CMD"
         return run(self.command(test[1:]), self.image, self.environment(name), within=30)[0] == 0
 
-    def ready(self) -> dict[str, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports["8000"], timeout=10)
+    def get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports["8000"], timeout=30)
         headers = {"Host": "standing.example.com", "X-Forwarded-Proto": "https"}
-        connection.request("GET", "/readyz", headers=headers)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
-        return {"code": answer.status, **json.loads(answer.read())}
+        return answer.status, answer.read()
+
+    def ready(self) -> dict[str, Any]:
+        status, answer = self.get("/readyz")
+        return {"code": status, **json.loads(answer)}
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +291,14 @@ def test_every_process_of_compose_comes_up_does_its_work_and_stops_cleanly(machi
     until(all_healthy, within=90, what="four health checks that pass")
     until(lambda: machine.ready()["status"] == "ready", within=60, what="a task that beat sent and the worker finished")
     assert machine.ready() == {"code": 200, "status": "ready", "reasons": []}
+
+    # Pages and what they fetch, of ours and of the packages.
+    status, page = machine.get("/admin/login/")
+    assert status == 200
+    fetched = set(re.findall(r'(?:href|src)="(/static/[^"?]+)', page.decode()))
+    assert {"/static/dashboard/frame.css", "/static/unfold/css/styles.css"} <= fetched
+    assert {machine.get(path)[0] for path in fetched} == {200}
+    assert machine.get("/api/schema")[0] in (200, 401, 403)
 
     question = b"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=a@good.example\nrecipient=b@gmail.com\n\n"
     with socket.create_connection(("127.0.0.1", machine.ports["10031"]), timeout=10) as postfix:
