@@ -53,11 +53,13 @@ lock: setup-dev ## Write both lock files anew from pyproject.toml (add UPGRADE=1
 	$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
 	$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 
-lint: setup-dev ## Style, types, the walls between the floors, missing migrations
+lint: setup-dev ## Style, types, the walls between the floors, container files, missing migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 		GS_DATA_DIR="$$folder" $(BIN)/python manage.py makemigrations --check --dry-run
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from celery.beat import PersistentScheduler
 from celery.utils.time import maybe_make_aware
+
+
+def alive_file(schedule_filename: str) -> Path:
+    """The file whose time of change says when beat last looked at its table."""
+    return Path(f"{schedule_filename}-alive")
 
 
 class Scheduler(PersistentScheduler):
@@ -20,4 +27,7 @@ class Scheduler(PersistentScheduler):
                 # The moments in the heap come from the same wrong time.
                 self._heap = None
         seconds: float = super().tick(*arguments, **named)
+        # A full disk is no reason not to tick.
+        with suppress(OSError):
+            alive_file(self.schedule_filename).touch()  # type: ignore[attr-defined]
         return seconds

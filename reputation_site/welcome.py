@@ -9,18 +9,9 @@ from datetime import UTC, datetime
 from django.conf import settings
 
 from reputation_site.first_start import ADMIN, FIRST_SOURCE, FirstStart
+from reputation_site.probe import local_address
 
 PLACEHOLDER = "$TOKEN"
-
-
-def local_address() -> str:
-    """The address at which this machine reaches our web process."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.LISTEN_HOST, settings.LISTEN_HOST)  # noqa: S104
-
-
-def own_host_name() -> str:
-    """A Host header that our web process accepts."""
-    return next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name.strip("*.")), "localhost")
 
 
 def base_url() -> str:

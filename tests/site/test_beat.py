@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 
-from reputation_site.beat import Scheduler
+from reputation_site.beat import Scheduler, alive_file
 
 
 class Told(Scheduler):
@@ -41,4 +42,15 @@ def test_a_run_that_lies_ahead_does_not_hold_up_the_next_ones(tmp_path: Path) ->
     beat._heap = None
     beat.tick()
     assert beat.told == ["poll"]  # type: ignore[attr-defined]
+    beat.close()
+
+
+def test_each_look_at_the_table_leaves_a_sign_of_life(tmp_path: Path) -> None:
+    beat = scheduler(tmp_path)
+    assert not alive_file(str(tmp_path / "schedule")).exists()
+    beat.tick()
+    alive = alive_file(str(tmp_path / "schedule"))
+    os.utime(alive, (0, 0))
+    beat.tick()
+    assert alive.stat().st_mtime > 0
     beat.close()

@@ -25,8 +25,9 @@ from reputation_site.demo.feed import Feed, wait_for
 from reputation_site.demo.reporter import RefusedError, Reporter
 from reputation_site.first_start import FirstStart
 from reputation_site.management.commands import serve
+from reputation_site.probe import local_address, own_host_name
 from reputation_site.supervisor import Program
-from reputation_site.welcome import base_url, local_address, own_host_name
+from reputation_site.welcome import base_url
 from telemetry.domain.vocab import SourceKind
 from telemetry.models import Source
 from telemetry.tokens import issue_token, revoke_token

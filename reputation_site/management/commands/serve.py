@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import http.client
 import os
 import shlex
 import socket
@@ -24,9 +23,10 @@ from honcho.environ import parse_procfile
 
 from reputation_site import broker
 from reputation_site.first_start import FirstStart, make_first_things
+from reputation_site.probe import web_answers
 from reputation_site.supervisor import Program, Supervisor
 from reputation_site.web import FINISH_WITHIN
-from reputation_site.welcome import local_address, own_host_name, welcome
+from reputation_site.welcome import welcome
 
 PROCESSES = ("web", "policyd", "worker", "beat")  # also the order in which they are stopped; the broker goes last
 ANSWER_WITHIN = timedelta(seconds=60)
@@ -116,7 +116,7 @@ class Command(BaseCommand):
         """Wait for /healthz; False when there is no point in waiting on."""
         until = monotonic() + ANSWER_WITHIN.total_seconds()
         while not self.supervisor.must_stop and not self.supervisor.ended():
-            if _is_live():
+            if web_answers(within=10):
                 return True
             if monotonic() > until:
                 # The secrets exist and are shown only once: they must not get lost with a slow start.
@@ -169,14 +169,3 @@ def _port_must_be_free() -> None:
     except OSError as error:
         hint = f"choose another port, for example GS_PORT={settings.LISTEN_PORT % 65535 + 1}"
         raise CommandError(f"Cannot listen on {where}: {error.strerror or error}; {hint}, or set GS_HOST.") from None
-
-
-def _is_live() -> bool:
-    connection = http.client.HTTPConnection(local_address(), settings.LISTEN_PORT, timeout=10)
-    try:
-        connection.request("GET", "/healthz", headers={"Host": own_host_name()})
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
