@@ -13,7 +13,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # Extra words for both test runs, for example `make test PYTEST="-x -k standing"`.
 PYTEST ?=
 
-.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres bench fuzz torture clean
+.PHONY: help run demo setup setup-dev lock lint fmt docs screenshots test test-sqlite test-postgres bench fuzz torture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,12 @@ lint: setup-dev ## Style, types, the walls between the floors, missing migration
 fmt: setup-dev ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## Write what the documentation takes from the code: settings, thresholds, the OpenAPI document
+	@GS_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py reference
+
+screenshots: setup-dev ## Take the pictures of the README anew, from a demo of its own
+	$(BIN)/python -m tests.docs.screenshots
 
 test: lint test-sqlite test-postgres ## Everything CI asks for, on both databases
 
