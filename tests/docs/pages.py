@@ -56,10 +56,17 @@ def blocks(page: Path) -> list[Block]:
 def links(page: Path) -> Iterator[tuple[str, str]]:
     """(path, anchor) of every relative link of a page, images included."""
     prose = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+    for target in [*re.findall(r"\]\(([^)\s]+)\)", prose), *(path for path, _ in pictures(page))]:
         if not re.match(r"[a-z]+:", target):
             path, _, anchor = target.partition("#")
             yield path, anchor
+
+
+def pictures(page: Path) -> list[tuple[str, str]]:
+    """(path, alternative text) of every picture."""
+    text = page.read_text(encoding="utf-8")
+    found = [(path, alt) for alt, path in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text)]
+    return found + re.findall(r'<img src="([^"]+)"[^>]* alt="([^"]*)"', text)
 
 
 def anchors(page: Path) -> set[str]:

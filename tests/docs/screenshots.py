@@ -17,9 +17,9 @@ from tests.site.served import ROOT, Served, until
 IMAGES = ROOT / "docs/images"
 # File, path, width, height, dark.
 PICTURES = (
-    ("overview.png", "/", 1240, 860, False),
+    ("overview.png", "/", 1360, 840, False),
     ("ip.png", "/ips/192.0.2.12/", 1240, 1120, False),
-    ("providers.png", "/providers/", 1240, 760, False),
+    ("providers.png", "/providers/", 1240, 640, False),
     ("phone-dark.png", "/", 390, 844, True),
 )
 MOST_BYTES = 250_000

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
-from tests.docs.pages import ROOT, anchors, blocks, links, pages
+from tests.docs.pages import ROOT, anchors, blocks, links, pages, pictures
 
 PAGES = pages()
 _EXAMPLES = {"{ip}": "192.0.2.10", "{domain}": "shop.example", "{id}": "1", "{prefix}": "abc", "{esp}": "postmark"}
@@ -84,3 +84,49 @@ def test_every_page_is_in_the_index() -> None:
         for page in PAGES
         if page not in listed and page != ROOT / "README.md" and page != index
     ] == []
+
+
+def test_pictures_are_small_and_say_what_they_show() -> None:
+    shown = []
+    for page in PAGES:
+        for path, alt in pictures(page):
+            picture = (page.parent / path).resolve()
+            assert len(alt) > 30, (page.name, path)
+            assert picture.read_bytes().startswith(b"\x89PNG"), path
+            assert picture.stat().st_size < 250_000, path
+            shown.append(picture)
+    assert len(shown) >= 3
+    assert set(shown) >= set((ROOT / "docs/images").iterdir())
+
+
+def test_what_a_runbook_says_to_press_or_to_look_at_is_called_so() -> None:
+    """Words in italics that begin with a capital are names of buttons and lists."""
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("templates", "dashboard", "reputation", "telemetry")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".html", ".py"} and "migrations" not in path.parts
+    ).lower()
+    texts = [page.read_text(encoding="utf-8") for page in (ROOT / "docs/runbooks").glob("*.md")]
+    names = {name for text in texts for name in re.findall(r"(?<!\*)\*([A-Z][^*\n]+)\*(?!\*)", text)}
+    assert len(names) > 3
+    assert {name for name in names if name.lower() not in code} == set()
+
+
+def test_alert_kinds_and_background_tasks_that_are_named_exist() -> None:
+    from reputation.domain.alerting import Kind
+    from reputation_site.celery import app
+
+    app.loader.import_default_modules()
+    index = (ROOT / "docs/runbooks/README.md").read_text(encoding="utf-8")
+    told = {
+        word
+        for cell in re.findall(r"^\| \[.*\| (.*) \|$", index, re.MULTILINE)
+        for word in re.findall(r"`(\w+)`", cell)
+    }
+    assert {"listing", "disk"} <= told <= {kind.value for kind in Kind}
+    for page in (ROOT / "docs/runbooks").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"alerts? of the kind `(\w+)`|one of the kind `(\w+)`", text))
+        assert {kind for pair in named for kind in pair if kind} <= {kind.value for kind in Kind}
+        assert set(re.findall(r"celery -A reputation_site call ([\w.]+)", text)) <= set(app.tasks)
