@@ -17,7 +17,7 @@ from tests.site.served import ROOT, Served, until
 IMAGES = ROOT / "docs/images"
 # File, path, width, height, dark.
 PICTURES = (
-    ("overview.png", "/", 1360, 840, False),
+    ("overview.png", "/", 1360, 790, False),
     ("ip.png", "/ips/192.0.2.12/", 1240, 1120, False),
     ("providers.png", "/providers/", 1240, 640, False),
     ("phone-dark.png", "/", 390, 844, True),

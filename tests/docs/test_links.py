@@ -13,6 +13,9 @@ from tests.docs.pages import ROOT, anchors, blocks, links, pages, pictures
 
 PAGES = pages()
 _EXAMPLES = {"{ip}": "192.0.2.10", "{domain}": "shop.example", "{id}": "1", "{prefix}": "abc", "{esp}": "postmark"}
+_VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Folders of machines, and pages of other servers.
+_ELSEWHERE = ("/etc/", "/var/", "/run/", "/mnt/", "/usr/", "/metrics/", "/metrics.json", "/opt/", "/srv/")
 names = [str(page.relative_to(ROOT)) for page in PAGES]
 every_page = pytest.mark.parametrize("page", PAGES, ids=names)
 
@@ -44,16 +47,13 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 def urls_in(page: Path) -> set[str]:
     """Paths of ours in code spans and in commands."""
     text = page.read_text(encoding="utf-8")
-    spans = [span for span in re.findall(r"`([^`]+)`", text) if not span.startswith("/run/")]
-    spans += [block.text for block in blocks(page) if block.is_shell]
-    found = set()
-    for span in spans:
-        for path in re.findall(
-            r"(?:^|\s|\$HOST|\"\$HOST)(/(?:api|admin|ips|domains|alerts|warmups|breakers|providers|sources|pools|blocklists|scenarios|search|files|changes)(?:/[^\s`\"'?#]*)?)",
-            span,
-        ):
-            found.add(path.rstrip(",;:"))
-    return found - {"/api/"}
+    found = {span.removeprefix(f"{verb} ") for span in re.findall(r"`([^`\n]+)`", text) for verb in (*_VERBS, "")}
+    found = {
+        path for path in found if re.fullmatch(r"/[\w/.:…{}%-]*(?:\?\S*)?", path) and not path.startswith(_ELSEWHERE)
+    }
+    for block in blocks(page):
+        found |= set(re.findall(r"\$HOST(/[^\s\"'?#]*)", block.text)) if block.is_shell else set()
+    return {path.partition("?")[0] for path in found} - {"/api/"}
 
 
 def is_served(path: str) -> bool:
