@@ -66,7 +66,8 @@ fmt: setup-dev ## Put the code into shape
 	$(BIN)/ruff format .
 
 docs: setup ## Write what the documentation takes from the code: settings, thresholds, the OpenAPI document
-	@GS_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py reference
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		GS_DATA_DIR="$$folder" DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py reference
 
 screenshots: setup-dev ## Take the pictures of the README anew, from a demo of its own
 	$(BIN)/python -m tests.docs.screenshots
