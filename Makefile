@@ -13,7 +13,8 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # Extra words for both test runs, for example `make test PYTEST="-x -k standing"`.
 PYTEST ?=
 
-.PHONY: help run demo setup setup-dev lock lint fmt test test-sqlite test-postgres bench fuzz schemathesis torture audit clean
+.PHONY: help run demo setup setup-dev lock lint fmt docs screenshots test test-sqlite test-postgres bench fuzz \
+	schemathesis torture audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +67,13 @@ lint: setup-dev ## Style, types, the walls between the floors, container files, 
 fmt: setup-dev ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## Write what the documentation takes from the code: settings, thresholds, the OpenAPI document
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		GS_DATA_DIR="$$folder" DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py reference
+
+screenshots: setup-dev ## Take the pictures of the README anew, from a demo of its own
+	$(BIN)/python -m tests.docs.screenshots
 
 test: lint test-sqlite test-postgres ## Everything CI asks for, on both databases
 

@@ -8,6 +8,7 @@ a file: ``GS_SECRET_KEY_FILE=/run/secrets/key`` stands for ``GS_SECRET_KEY``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,12 +33,26 @@ class ConfigurationError(Exception):
     """A variable of the environment cannot be used; the message says which and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable that is read: what the reference of settings is written from."""
+
+    name: str
+    kind: str
+    """What a value looks like, for people."""
+    default: Any
+    may_be_file: bool = False
+    """Whether ``NAME_FILE`` may name a file that holds the value."""
+
+
 class Env:
     """Typed access to one environment mapping; remembers what was read so that typos can be found."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self._read: set[str] = set()
+        self.described: dict[str, Variable] = {}
+        """Every variable that was read, in the order of reading."""
 
     def text(self, name: str, default: str) -> str:
         """The variable's text, or the default when it is not set."""
@@ -46,6 +61,7 @@ class Env:
     def secret(self, name: str, default: str) -> str:
         """Like `text`, but ``NAME_FILE`` may name a file that holds the value (trailing newline dropped)."""
         self._read.update({name, f"{name}_FILE"})
+        self.described[name] = Variable(name, "text", default, may_be_file=True)
         path = self._variables.get(f"{name}_FILE")
         if path is None:
             return self._variables.get(name, default)
@@ -91,7 +107,12 @@ class Env:
 
     def words(self, name: str, default: list[str]) -> list[str]:
         """A comma-separated list; blanks around the words and empty words are dropped."""
-        return self._typed(name, default, lambda value: [word.strip() for word in value.split(",") if word.strip()], "")
+        return self._typed(
+            name,
+            default,
+            lambda value: [word.strip() for word in value.split(",") if word.strip()],
+            "words separated by commas",
+        )
 
     def servers(self, name: str, *, port: int) -> tuple[tuple[str, int], ...]:
         """IP addresses with or without a port: ``192.0.2.1, 192.0.2.2:5353, [2001:db8::1]:53``."""
@@ -149,6 +170,7 @@ class Env:
 
     def _typed(self, name: str, default: T, read: Callable[[str], T], expected: str) -> T:
         self._read.add(name)
+        self.described[name] = Variable(name, expected, default)
         value = self._variables.get(name)
         if value is None:
             return default

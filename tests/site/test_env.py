@@ -118,12 +118,3 @@ def test_a_mistake_stops_the_boot_and_names_the_variable(tmp_path: Path, name: s
     )
     assert run.returncode != 0
     assert name in run.stderr.splitlines()[-1]
-
-
-@pytest.mark.one_database
-def test_every_variable_is_in_the_manual() -> None:
-    from reputation_site.settings import env
-
-    manual = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
-    read = {name for name in env._read if not name.endswith("_FILE")}
-    assert {name for name in read if f"`{name}`" not in manual} == set()
