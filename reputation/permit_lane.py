@@ -81,7 +81,7 @@ class PermitLane:
     async def _answer(self, token: str, place: Address | None, ask: Ask) -> Answer | None:
         """None where Django shall answer: an unknown token, a place that it may not come from, or no book."""
         self._door = self._door or Door()
-        known = await self._door.token_of(token)
+        known = await self._door.key_of(token)
         if known is None or not may_report_from(known.source, place):
             return None
         self._door.note_use(known, str(place or ""))

@@ -27,6 +27,8 @@ from telemetry.api.common import (
     query_of,
 )
 from telemetry.domain.access import AccessKind
+from telemetry.domain.addresses import networks
+from telemetry.domain.errors import ParseError
 from telemetry.domain.vocab import SourceKind
 from telemetry.errors import Conflict
 from telemetry.models import FollowedFile, Source, SourceToken
@@ -59,6 +61,13 @@ class SourceSerializer(RowBody[Source]):
         max_length=200,
         help_text="user:password, where the metrics page asks for it (Basic); empty: it asks for none. Never shown "
         "again. A metrics page on another host forgets the login unless one comes with it.",
+    )
+    allowed_networks = serializers.ListField(
+        child=serializers.CharField(max_length=60),
+        required=False,
+        max_length=1_000,
+        help_text="Networks that reports may come from, such as 203.0.113.0/24 or 2001:db8::/32; others are answered "
+        "403. Empty: anywhere.",
     )
     has_metrics_login = serializers.SerializerMethodField(help_text="Whether a login for the metrics page is set.")
 
@@ -100,6 +109,13 @@ class SourceSerializer(RowBody[Source]):
         if value == SourceKind.SELF_TEST:
             raise serializers.ValidationError("This kind belongs to the self-test.")
         return value
+
+    def validate_allowed_networks(self, value: list[str]) -> list[str]:
+        """Each network in its usual form. Raises for the first that is none."""
+        try:
+            return [str(found) for found in networks(value)]
+        except ParseError as error:
+            raise serializers.ValidationError(error.message) from None
 
     def validate_metrics_login(self, value: str) -> str:
         """A name and a password."""

@@ -23,12 +23,11 @@ from telemetry.domain.addresses import Address
 from telemetry.domain.errors import ParseError
 from telemetry.errors import RETRY_AFTER, TryAgain, problem_of
 from telemetry.intake import Intake, read
-from telemetry.lane.door import Door
+from telemetry.lane.door import Door, Key
 from telemetry.lane.writer import NotStoredError, StaleError, Work, Writer
 from telemetry.limits import LoopMeter, charge_of
 from telemetry.log_context import BATCH_HEADER, batch_id
 from telemetry.metrics import INGEST_SECONDS, LANE_REFUSED, LANE_WAITING
-from telemetry.models import SourceToken
 from telemetry.parsers.base import Parser
 
 log = logging.getLogger(__name__)
@@ -144,13 +143,13 @@ class Lane:
         start = time.perf_counter()
         headers = _read_headers(scope["headers"])
         split = route.splits.get(headers.media_type)
-        token = await self._door.token_of(headers.token) if split is not None and headers.token else None
+        key = await self._door.key_of(headers.token) if split is not None and headers.token else None
         most = settings.MAX_BODY_BYTES
         place = client_address(_peer_of(scope), headers.forwarded_for)
-        if split is None or token is None or (headers.length or 0) > most or not may_report_from(token.source, place):
+        if split is None or key is None or (headers.length or 0) > most or not may_report_from(key.source, place):
             await self._other(scope, receive, send)
             return
-        self._door.note_use(token, str(place or ""))
+        self._door.note_use(key, str(place or ""))
         if self._loop is None:
             self._begin()
         reserved = most if headers.length is None else headers.length
@@ -164,18 +163,18 @@ class Lane:
             body = await body_of(receive, most)
             if body is None:
                 return
-            work = self._work_of(route, split, token, headers, body, scope.get("gs.request_id", ""))
+            work = self._work_of(route, split, key, headers, body, scope.get("gs.request_id", ""))
             if work is None:
                 await self._other(scope, replaying(body, receive), send)
                 return
-            charged = charge_of(token.source, requests=1, events=len(work.raw_events))
+            charged = charge_of(key.source, requests=1, events=len(work.raw_events))
             refusal = await self._meter.charge(charged) if charged.parts else None
             if refusal is not None:
                 error = refusal.as_error()
                 await _send_problem(send, error, refusal.retry_after)
                 return
             if len(body) <= SMALL:
-                work.reading = read(route.parser, work.raw_events, ip_map=token.source.ip_map, now=datetime.now(UTC))
+                work.reading = read(route.parser, work.raw_events, ip_map=key.source.ip_map, now=datetime.now(UTC))
             batch = [(BATCH_HEADER.lower().encode(), work.batch.encode())]
             try:
                 answer = await self._recorded(work)
@@ -195,10 +194,10 @@ class Lane:
         INGEST_SECONDS.observe(time.perf_counter() - start)
 
     def _work_of(
-        self, route: Route, split: Split, token: SourceToken, headers: _Headers, body: bytes, request: str
+        self, route: Route, split: Split, key: Key, headers: _Headers, body: bytes, request: str
     ) -> Work | None:
         """The request as work for a writer; None when it is for Django to refuse."""
-        source = token.source
+        source = key.source
         if source.hmac_key_sealed and not signature_is_right(source, headers.signature, body):
             return None
         try:
@@ -208,7 +207,7 @@ class Lane:
         if not 0 < len(raw_events) <= settings.MAX_EVENTS_PER_REQUEST or len(body) > settings.MAX_BODY_BYTES:
             return None
         answer: asyncio.Future[Intake] = asyncio.get_running_loop().create_future()
-        return Work(token, route.parser, raw_events, answer, request, batch_id(body))
+        return Work(key, route.parser, raw_events, answer, request, batch_id(body))
 
     async def _recorded(self, work: Work) -> Intake | None:
         """Have it recorded; None when it was not, or not in time."""

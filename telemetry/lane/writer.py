@@ -6,20 +6,19 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from django.db import DatabaseError, DataError, IntegrityError, connection
-from django.db.models import Q
 
-from telemetry import deferrals
+from telemetry import deferrals, sql
 from telemetry.ingest import Batch, record_batches
 from telemetry.intake import Intake, Reading, read, store, take_in
+from telemetry.lane.door import Key
 from telemetry.log_context import bound, several
-from telemetry.models import Source, SourceToken
+from telemetry.models import Source
 from telemetry.parsers.base import Parser
 
 log = logging.getLogger(__name__)
@@ -40,8 +39,8 @@ class StaleError(Exception):
 class Work:
     """One request: its events, as they came or read already, and the future of its answer."""
 
-    token: SourceToken
-    """What let it in, with its source, as they were when they were looked up."""
+    key: Key
+    """What let it in, as it was when it was looked up."""
     parser: Parser
     raw_events: Sequence[bytes]
     answer: asyncio.Future[Intake]
@@ -56,7 +55,7 @@ class Work:
     @property
     def source(self) -> Source:
         """Who reports."""
-        return self.token.source
+        return self.key.source
 
     @property
     def is_done(self) -> bool:
@@ -186,7 +185,7 @@ def _stale(parts: Sequence[_Part], now: datetime) -> dict[Work, Exception]:
     beginning = [part.work for part in parts if part.first == 0]
     for attempt in (1, 2):
         try:
-            holds = _facts_now({work.token.pk for work in beginning}, now) if beginning else {}
+            holds = sql.facts_of_tokens({work.key.token.pk for work in beginning}, now=now) if beginning else {}
         except DatabaseError:
             # See _record_together.
             connection.close()
@@ -195,24 +194,7 @@ def _stale(parts: Sequence[_Part], now: datetime) -> dict[Work, Exception]:
                 return {work: NotStoredError() for work in beginning}
         else:
             break
-    return {work: StaleError() for work in beginning if holds.get(work.token.pk) != _facts(work.token)}
-
-
-# What decides whether and how a request of the lane is taken.
-_FACTS = ("id", "hmac_key_sealed", "ip_map", "allowed_networks", "requests_per_minute", "events_per_minute")
-
-
-def _facts(token: SourceToken) -> tuple[Any, ...]:
-    return tuple(getattr(token.source, name) for name in _FACTS)
-
-
-def _facts_now(tokens: Collection[int], now: datetime) -> dict[int, tuple[Any, ...]]:
-    """The facts of the tokens that are usable and whose sources are active, as the database has them."""
-    usable = SourceToken.objects.filter(
-        Q(expires_at=None) | Q(expires_at__gt=now), pk__in=tokens, revoked_at=None, source__is_active=True
-    )
-    rows = usable.values_list("pk", *(f"source__{name}" for name in _FACTS))
-    return {pk: tuple(facts) for pk, *facts in rows}
+    return {work: StaleError() for work in beginning if holds.get(work.key.token.pk) != work.key.facts}
 
 
 def _kinds(parts: Sequence[_Part]) -> list[list[_Part]]:

@@ -22,6 +22,7 @@ from telemetry.sql.base import (
     on_postgres,
     postgres,
 )
+from telemetry.sql.doors import facts_of_tokens
 from telemetry.sql.partitions import (
     EVENTS,
     REST,
@@ -81,6 +82,7 @@ __all__ = [
     "delete_some",
     "drop",
     "empty",
+    "facts_of_tokens",
     "for_sqlite",
     "insert_events",
     "insert_rows",

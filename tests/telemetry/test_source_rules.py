@@ -225,10 +225,11 @@ def test_networks_and_limits_are_set_over_the_api_and_the_bad_entry_is_named(olg
         refused = olga.patch(source, allowed_networks=bad)
         assert refused.status_code == 400
         assert refused.json()["errors"][0]["field"].startswith("allowed_networks")
-        named = bad[-1] if isinstance(bad, list) else "list"
+        named = bad[-1] if isinstance(bad, list) else "list of items"
         assert str(named) in refused.json()["detail"]
+    assert olga.patch(source, allowed_networks=["2001:DB8::/32"]).json()["allowed_networks"] == ["2001:db8::/32"]
     assert olga.patch(source, requests_per_minute=-1).status_code == 400
-    row = AccessRecord.objects.get(kind=AccessKind.SOURCE_CHANGED)
+    row = AccessRecord.objects.filter(kind=AccessKind.SOURCE_CHANGED).earliest("id")
     assert (row.who, row.address) == ("olga", INSIDE)
     assert row.detail == "mta-1: allowed_networks, events_per_minute, requests_per_minute"
 
