@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -15,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from reputation.models import AlertRule, Blocklist, BreakerPolicy, Policy, SendingPolicy
 from reputation_site.doors.second_factor import new_key
 from telemetry.domain.event import Event
 from telemetry.models import Source
@@ -72,10 +74,20 @@ def troubles(driver: Chrome) -> list[str]:
         "/",
         "/admin/",
         "/admin/reputation/ipstanding/",
-        f"/admin/reputation/ipstanding/{BAD.replace('.', '_2E')}/change/",
+        f"/admin/reputation/ipstanding/{BAD}/change/",
         "/admin/reputation/auditentry/",
         "/admin/reputation/policy/",
-        "/admin/reputation/policy/1/change/",
+        "/admin/reputation/policy/{policy}/change/",
+        "/admin/reputation/policy/{policy}/history/",
+        "/admin/reputation/breakerpolicy/{breakerpolicy}/change/",
+        "/admin/reputation/sendingpolicy/{sendingpolicy}/change/",
+        "/admin/reputation/blocklist/{blocklist}/change/",
+        "/admin/reputation/alertrule/{alertrule}/change/",
+        "/admin/telemetry/source/{source}/change/",
+        "/admin/telemetry/source/{source}/make_token/",
+        "/admin/auth/user/{user}/change/",
+        "/admin/auth/user/{user}/password/",
+        "/admin/auth/user/{user}/delete/",
         "/admin/reputation/pool/add/",
         "/admin/reputation/alertchannel/add/",
         "/admin/reputation/warmuptemplate/add/",
@@ -92,7 +104,11 @@ def troubles(driver: Chrome) -> list[str]:
     ],
 )
 def test_no_page_of_ours_breaks_the_policy(path: str, visit: Callable[[str], None], driver: Chrome) -> None:
+    models: tuple[type[Model], ...] = (Policy, BreakerPolicy, SendingPolicy, Blocklist, AlertRule, Source, User)
+    rows = {model.__name__.lower(): model._default_manager.values_list("pk", flat=True).first() for model in models}
+    path = path.format(**rows)
     visit(path)
+    assert driver.current_url.endswith(path)  # the admin leads away from a row that is not there
     if path == "/api/docs":
         WebDriverWait(driver, 10).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock"))
     assert troubles(driver) == []
