@@ -14,6 +14,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions as until
 from selenium.webdriver.support.ui import WebDriverWait
 
 from reputation.models import AlertRule, Blocklist, BreakerPolicy, Policy, SendingPolicy
@@ -121,7 +122,13 @@ def test_the_doors_break_the_policy_neither_and_keep_nobody_out(
         for name, value in values.items():
             driver.find_element(By.NAME, name).clear()
             driver.find_element(By.NAME, name).send_keys(value)
-        driver.find_element(By.CSS_SELECTOR, "main form [type=submit], #login-form [type=submit]").click()
+        button = driver.find_element(By.CSS_SELECTOR, "main form [type=submit], #login-form [type=submit]")
+        button.click()
+        loaded(button)
+
+    def loaded(before: WebElement) -> None:
+        WebDriverWait(driver, 20).until(until.staleness_of(before))
+        WebDriverWait(driver, 20).until(lambda page: page.execute_script("return document.readyState") == "complete")
 
     def is_fine(*, status: str = "") -> None:
         # A page that says 400 or 429 is told as an error too.
@@ -151,6 +158,12 @@ def test_the_doors_break_the_policy_neither_and_keep_nobody_out(
     device.throttle_reset()
     type_in(code=code_of(device))
     assert driver.current_url == f"{live_server.url}/blocklists/"
+    driver.execute_script("document.querySelector('#logout-form [name=csrfmiddlewaretoken]').value = 'forged'")
+    form = driver.find_element(By.ID, "logout-form")
+    driver.execute_script("arguments[0].submit()", form)
+    loaded(form)
+    assert "Nothing was done" in driver.title
+    is_fine(status="403")
     driver.delete_all_cookies()
     for number in range(5):
         visit("/admin/login/")
