@@ -59,6 +59,7 @@ SESSION_COOKIE_HTTPONLY = True
 # With this prefix a browser takes them from this host alone, over TLS alone: no neighbour's page can plant one.
 SESSION_COOKIE_NAME = "__Host-sessionid" if HTTPS else "sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken" if HTTPS else "csrftoken"
+CSRF_FAILURE_VIEW = "reputation_site.doors.views.stale_form"  # Django's own page has an inline style
 SESSION_COOKIE_AGE = env.integer("GS_SESSION_HOURS", 72, minimum=1, maximum=24 * 365) * 3600  # after the last request
 # Whether other hosts below ours speak TLS, and whether browsers ship our name, is not ours to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

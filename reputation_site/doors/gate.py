@@ -6,6 +6,7 @@ Views, the admin and the API's session login all look at `request.user`, so this
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -20,6 +21,9 @@ from reputation_site.doors.second_factor import device_of
 
 # Their provider asks for what it wants, a second factor too; ours is for passwords.
 SINGLE_SIGN_ON = ("reputation_site.doors.remote_user.Backend", "reputation_site.doors.oidc.Backend")
+
+# The request that this thread answers, for what is told by signals that know of none.
+under_way: ContextVar[HttpRequest | None] = ContextVar("under_way", default=None)
 
 
 class Missing(Enum):
@@ -38,7 +42,11 @@ class Gate:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Decide when somebody asks for the user, and not before: many requests never do."""
         request.user = SimpleLazyObject(partial(_let_in, request, request.user))  # type: ignore[assignment]
-        return self.get_response(request)
+        token = under_way.set(request)
+        try:
+            return self.get_response(request)
+        finally:
+            under_way.reset(token)
 
 
 def waiting(request: HttpRequest) -> tuple[User, Missing] | None:

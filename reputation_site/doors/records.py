@@ -8,11 +8,12 @@ from typing import Any
 from axes.signals import user_locked_out
 from django.contrib.auth import signals
 from django.contrib.auth.models import User
+from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 
-from reputation_site.doors.gate import SINGLE_SIGN_ON
+from reputation_site.doors.gate import SINGLE_SIGN_ON, under_way
 from telemetry.access import known_user, record
 from telemetry.client_address import address_of
 from telemetry.domain.access import AccessKind
@@ -32,6 +33,16 @@ def _logged_in(request: HttpRequest | None, user: User, **_: Any) -> None:
         return  # a script opened a session; nobody came through a door
     by = "single sign-on" if getattr(user, "backend", "") in SINGLE_SIGN_ON else "password"
     note(AccessKind.LOGIN, user, request, by)
+
+
+@receiver(post_save, sender=User, dispatch_uid="doors: password")
+def _saved(instance: User, created: bool, **_: Any) -> None:
+    # Set by `set_password` until the row is saved; a hash that is only renewed at a login leaves it empty.
+    if created or getattr(instance, "_password", None) is None:
+        return
+    request = under_way.get()
+    by = request.user.get_username() if request and request.user.is_authenticated else ""
+    note(AccessKind.PASSWORD_CHANGED, instance, request, f"by {by}" if by != instance.get_username() and by else "")
 
 
 @receiver(signals.user_logged_out, dispatch_uid="doors: out")

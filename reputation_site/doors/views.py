@@ -53,6 +53,12 @@ def login(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
+def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """What Django calls when a form's token does not fit."""
+    context = {**admin.site.each_context(request), "title": "Nothing was done"}
+    return render(request, "doors/stale_form.html", context, status=403)
+
+
 def _single_sign_on(request: HttpRequest) -> dict[str, str] | None:
     if not settings.OIDC_ISSUER:
         return None

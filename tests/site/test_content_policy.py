@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions as until
 from selenium.webdriver.support.ui import WebDriverWait
 
+from reputation.models import AlertRule, Blocklist, BreakerPolicy, Policy, SendingPolicy
 from reputation_site.doors.second_factor import new_key
 from telemetry.domain.event import Event
 from telemetry.models import Source
@@ -72,10 +75,20 @@ def troubles(driver: Chrome) -> list[str]:
         "/",
         "/admin/",
         "/admin/reputation/ipstanding/",
-        f"/admin/reputation/ipstanding/{BAD.replace('.', '_2E')}/change/",
+        f"/admin/reputation/ipstanding/{BAD}/change/",
         "/admin/reputation/auditentry/",
         "/admin/reputation/policy/",
-        "/admin/reputation/policy/1/change/",
+        "/admin/reputation/policy/{policy}/change/",
+        "/admin/reputation/policy/{policy}/history/",
+        "/admin/reputation/breakerpolicy/{breakerpolicy}/change/",
+        "/admin/reputation/sendingpolicy/{sendingpolicy}/change/",
+        "/admin/reputation/blocklist/{blocklist}/change/",
+        "/admin/reputation/alertrule/{alertrule}/change/",
+        "/admin/telemetry/source/{source}/change/",
+        "/admin/telemetry/source/{source}/make_token/",
+        "/admin/auth/user/{user}/change/",
+        "/admin/auth/user/{user}/password/",
+        "/admin/auth/user/{user}/delete/",
         "/admin/reputation/pool/add/",
         "/admin/reputation/alertchannel/add/",
         "/admin/reputation/warmuptemplate/add/",
@@ -92,7 +105,11 @@ def troubles(driver: Chrome) -> list[str]:
     ],
 )
 def test_no_page_of_ours_breaks_the_policy(path: str, visit: Callable[[str], None], driver: Chrome) -> None:
+    models: tuple[type[Model], ...] = (Policy, BreakerPolicy, SendingPolicy, Blocklist, AlertRule, Source, User)
+    rows = {model.__name__.lower(): model._default_manager.values_list("pk", flat=True).first() for model in models}
+    path = path.format(**rows)
     visit(path)
+    assert driver.current_url.endswith(path)  # the admin leads away from a row that is not there
     if path == "/api/docs":
         WebDriverWait(driver, 10).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock"))
     assert troubles(driver) == []
@@ -105,7 +122,13 @@ def test_the_doors_break_the_policy_neither_and_keep_nobody_out(
         for name, value in values.items():
             driver.find_element(By.NAME, name).clear()
             driver.find_element(By.NAME, name).send_keys(value)
-        driver.find_element(By.CSS_SELECTOR, "main form [type=submit], #login-form [type=submit]").click()
+        button = driver.find_element(By.CSS_SELECTOR, "main form [type=submit], #login-form [type=submit]")
+        button.click()
+        loaded(button)
+
+    def loaded(before: WebElement) -> None:
+        WebDriverWait(driver, 20).until(until.staleness_of(before))
+        WebDriverWait(driver, 20).until(lambda page: page.execute_script("return document.readyState") == "complete")
 
     def is_fine(*, status: str = "") -> None:
         # A page that says 400 or 429 is told as an error too.
@@ -135,6 +158,12 @@ def test_the_doors_break_the_policy_neither_and_keep_nobody_out(
     device.throttle_reset()
     type_in(code=code_of(device))
     assert driver.current_url == f"{live_server.url}/blocklists/"
+    driver.execute_script("document.querySelector('#logout-form [name=csrfmiddlewaretoken]').value = 'forged'")
+    form = driver.find_element(By.ID, "logout-form")
+    driver.execute_script("arguments[0].submit()", form)
+    loaded(form)
+    assert "Nothing was done" in driver.title
+    is_fine(status="403")
     driver.delete_all_cookies()
     for number in range(5):
         visit("/admin/login/")

@@ -13,7 +13,8 @@ from django.test import Client
 from django.utils import timezone
 
 from reputation_site.tasks import clean_up_doors
-from tests.site.doors.conftest import PASSWORD
+from telemetry.models import AccessRecord
+from tests.site.doors.conftest import PASSWORD, logged
 
 pytestmark = pytest.mark.django_db
 Try = Callable[..., Any]
@@ -64,8 +65,26 @@ def test_a_new_password_ends_the_other_sessions(client: Client, try_login: Try, 
     new = "another horse 7 battery"
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     assert client.post("/admin/password_change/", form).status_code == 302
+    assert logged()[-1] == ("password_changed", "vera", "127.0.0.1")
     assert client.get("/").status_code == 200
     assert elsewhere.get("/").status_code == 302
+
+
+def test_whose_password_somebody_else_set_is_written_down_with_both_names(
+    client: Client, olga: User, vera: User, settings: Any
+) -> None:
+    client.force_login(olga)
+    new = {"password1": "another horse 7 battery", "password2": "another horse 7 battery"}
+    assert client.post(f"/admin/auth/user/{vera.pk}/password/", new).status_code == 302
+    record = AccessRecord.objects.get(kind="password_changed")
+    assert (record.who, record.detail, record.address) == ("vera", "by olga", "127.0.0.1")
+    # A hash that is renewed at a login is no new password.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher", *settings.PASSWORD_HASHERS]
+    form = {"username": "vera", "password": "another horse 7 battery", "next": "/"}
+    assert Client().post("/admin/login/", form).status_code == 302
+    vera.refresh_from_db()
+    assert vera.password.startswith("pbkdf2")
+    assert AccessRecord.objects.filter(kind="password_changed").count() == 1
 
 
 @pytest.mark.parametrize("weak", ["short1!", "password1234", "vera@example.com"])
