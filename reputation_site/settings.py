@@ -46,6 +46,8 @@ CSRF_TRUSTED_ORIGINS = env.words("GS_CSRF_TRUSTED_ORIGINS", [])
 HTTPS = env.boolean("GS_HTTPS", False)  # set behind a TLS proxy that sends X-Forwarded-Proto
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
+# Asked by load balancers and Prometheus on the machine's own port, past the proxy; they carry no cookie.
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
