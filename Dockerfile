@@ -21,7 +21,8 @@ LABEL org.opencontainers.image.title="Good Standing" \
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends postgresql-client-17 \
     && rm -rf /var/lib/apt/lists/*
-RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin standing \
+RUN groupadd --gid 10001 standing \
+    && useradd --uid 10001 --gid standing --no-create-home --home-dir /data --shell /usr/sbin/nologin standing \
     && install --directory --owner=standing --group=standing --mode=0700 /data \
     && python -m pip uninstall --yes pip setuptools wheel
 WORKDIR /app
@@ -33,8 +34,9 @@ COPY dashboard dashboard
 COPY reputation_site reputation_site
 COPY static static
 COPY templates templates
-# Compiled here, because whoever runs it may not write beside the code.
-RUN /opt/venv/bin/python -m compileall -q telemetry reputation dashboard reputation_site
+# Compiled here, because whoever runs it may not write beside the code; readable for them, whatever the checkout's modes.
+RUN /opt/venv/bin/python -m compileall -q telemetry reputation dashboard reputation_site \
+    && chmod --recursive a+rX /app
 # Who may reach a listening process of a container is decided by what is published, so they listen everywhere in it.
 ENV PATH="/opt/venv/bin:${PATH}" \
     PYTHONDONTWRITEBYTECODE=1 \

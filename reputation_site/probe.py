@@ -36,10 +36,10 @@ def own_host_name() -> str:
 
 
 def web_answers(path: str = "/healthz", *, within: float = PATIENCE) -> bool:
-    """Whether our web process answers 200. It is asked as a TLS proxy would ask, or GS_HTTPS would send us to https."""
+    """Whether our web process answers 200."""
     connection = http.client.HTTPConnection(local_address(), settings.LISTEN_PORT, timeout=within)
     try:
-        connection.request("GET", path, headers={"Host": own_host_name(), "X-Forwarded-Proto": "https"})
+        connection.request("GET", path, headers={"Host": own_host_name()})
         return connection.getresponse().status == HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

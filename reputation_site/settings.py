@@ -51,7 +51,7 @@ HTTPS = env.boolean("GS_HTTPS", False)  # set behind a TLS proxy that sends X-Fo
 TRUSTED_PROXIES = env.networks("GS_TRUSTED_PROXIES")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
-# Load balancers and Prometheus ask from nearby, past the proxy.
+# Asked by load balancers and Prometheus on the machine's own port, past the proxy; they carry no cookie.
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS

@@ -114,7 +114,7 @@ def build(folder: Path) -> Image:
             assert "requirements.lock" in context
             _link_locked_packages(folder / "opt/venv")
         elif one.word == "RUN" and "compileall" in one.rest:
-            subprocess.run(shlex.split(image.inside(one.rest)), cwd=image.app, check=True)
+            subprocess.run(["sh", "-c", image.inside(one.rest)], cwd=image.app, check=True)
         elif one.word == "RUN":
             image.not_replayed.append(one.rest)
         elif one.word == "ENV" and at > last:
@@ -140,8 +140,11 @@ def _copy(words: list[str], workdir: Path, context: list[str]) -> None:
             # A folder's contents go into the target, a file below it.
             inner = name.removeprefix(f"{source}/") if name != source else name
             place = workdir / target / inner
-            place.parent.mkdir(parents=True, exist_ok=True)
+            # As if the checkout were closed to everybody else.
+            for parent in reversed(place.relative_to(workdir).parents):
+                (workdir / parent).mkdir(parents=True, exist_ok=True, mode=0o700)
             shutil.copyfile(ROOT / name, place)
+            place.chmod(0o600)
 
 
 def _link_locked_packages(venv: Path) -> None:

@@ -269,8 +269,17 @@ def machine(image: Image, compose: Any) -> Iterator[Machine]:
 
 
 def test_only_an_engine_can_do_the_rest_of_the_dockerfile(image: Image) -> None:
-    assert [words.split()[0] for words in image.not_replayed] == ["apt-get", "useradd"]
+    assert [words.split()[0] for words in image.not_replayed] == ["apt-get", "groupadd"]
     assert image.user == "10001:10001"
+
+
+def test_the_user_of_the_image_may_read_what_it_holds(image: Image) -> None:
+    files = list(image.app.rglob("*"))
+    assert len(files) > 500
+    assert not [file for file in files if not file.stat().st_mode & (0o005 if file.is_dir() else 0o004)]
+    assert image.app.stat().st_mode & 0o005 == 0o005
+    # Compiled, because that user cannot do it later.
+    assert (image.app / "telemetry/__pycache__").is_dir()
 
 
 @pytest.mark.slow
@@ -344,7 +353,18 @@ def test_the_image_as_it_is_is_the_whole_product_in_one_process(image: Image) ->
 
         until(welcomed, within=60, what="the welcome")
         assert run([program, *image.health[1:]], image, environment)[0] == 0
+        # Who asks past the proxy is answered, except with what is for people.
+        assert plainly(port, "/healthz") == 200
+        assert plainly(port, "/readyz") == 200
+        assert plainly(port, "/metrics") != 301
+        assert plainly(port, "/admin/login/") == 301
         assert serve.stop(90) == 0, serve.output
         assert run([program, *image.health[1:]], image, environment)[0] != 0
     finally:
         serve.clean_up()
+
+
+def plainly(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path, headers={"Host": "standing.example.com"})
+    return connection.getresponse().status
