@@ -110,6 +110,22 @@ def test_reports_from_outside_the_allowed_networks_are_refused_and_noted_once(
         assert send(token, path, kind, body, place=place).status_code in (200, 400), place
 
 
+@pytest.mark.parametrize(("name", "kind"), [("stalwart-hook", "stalwart"), ("kumo-shaping", "kumomta")])
+def test_what_else_a_sources_token_opens_keeps_to_its_networks(
+    name: str, kind: str, source: Source, token: str
+) -> None:
+    Source.objects.update(kind=kind, allowed_networks=["203.0.113.0/24"])
+
+    def answer(place: str) -> int:
+        client, headers = Client(REMOTE_ADDR=place), {"Authorization": f"Bearer {token}"}
+        if kind == "kumomta":
+            return client.get(reverse(name), headers=headers).status_code
+        return client.post(reverse(name), "{}", content_type="application/json", headers=headers).status_code
+
+    assert answer(OUTSIDE) == 403
+    assert answer(INSIDE) in (200, 400, 404)
+
+
 def test_a_signed_esp_webhook_needs_no_token_but_the_right_place(source: Source) -> None:
     source.kind, source.hmac_key, source.allowed_networks = "esp", "a signing key of mailgun", ["203.0.113.0/24"]
     source.save()
