@@ -23,7 +23,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 standing \
     && useradd --uid 10001 --gid standing --no-create-home --home-dir /data --shell /usr/sbin/nologin standing \
-    && install --directory --owner=standing --group=standing --mode=0700 /data \
+    && install --directory --owner=standing --group=standing --mode=0700 /data /metrics \
     && python -m pip uninstall --yes pip setuptools wheel
 WORKDIR /app
 COPY --from=packages /opt/venv /opt/venv
@@ -45,7 +45,7 @@ ENV PATH="/opt/venv/bin:${PATH}" \
     GS_HOST=0.0.0.0 \
     GS_POLICYD_LISTEN=0.0.0.0:10031 \
     GS_SOCKETMAP_LISTEN=0.0.0.0:10032
-# By number, so that an orchestrator can see that it is not root. Only /data and /tmp are written to.
+# By number, so that an orchestrator can see that it is not root. Only /data, /tmp and, in compose, /metrics are written to.
 USER 10001:10001
 EXPOSE 8000 10031 10032
 STOPSIGNAL SIGTERM

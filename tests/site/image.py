@@ -93,7 +93,7 @@ class Image:
 
     def inside(self, text: str) -> str:
         """The same text with the image's absolute paths as they are here."""
-        return re.sub(r"(?<![\w.-])(/app|/data|/opt/venv|/run/secrets)(?=[/:]|$)", rf"{self.folder}\1", text)
+        return re.sub(r"(?<![\w.-])(/app|/data|/metrics|/opt/venv|/run/secrets)(?=[/:]|$)", rf"{self.folder}\1", text)
 
 
 def build(folder: Path) -> Image:

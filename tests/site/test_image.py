@@ -212,6 +212,7 @@ class Machine:
         service = self.compose["services"][name]
         assert service["env_file"] == ".env"
         data = give(self.image.folder / "data" / name)
+        give(self.image.folder / "metrics")
         variables = {**self.image.environment, **example_env(), **service["environment"]}
         variables = {key: self.image.inside(value) for key, value in variables.items()}
         assert variables["GS_DATA_DIR"] == str(self.image.folder / "data")

@@ -112,12 +112,16 @@ def test_a_service_may_write_to_its_own_folder_and_nowhere_else() -> None:
     for service in ALL:
         one = unit(service)
         assert one.last("ProtectSystem") == "strict"
-        assert one.environment()["GS_DATA_DIR"] == f"/var/lib/{one.last('StateDirectory')}"
+        own, *shared = one.last("StateDirectory").split()
+        assert one.environment()["GS_DATA_DIR"] == f"/var/lib/{own}"
+        assert [f"/var/lib/{folder}" for folder in shared] == [
+            folder for name, folder in one.environment().items() if name == "GS_METRICS_DIR"
+        ]
         assert one.last("StateDirectoryMode") == "0700"
         assert one.last("User") == "good-standing"
         assert not one.all("ReadWritePaths")
     folders = [
-        unit(service).last("StateDirectory") for service in [*SERVICES.values(), "good-standing-web@8001.service"]
+        unit(service).last("StateDirectory").split()[0] for service in [*SERVICES.values(), "good-standing-web@8001.service"]
     ]
     assert len(set(folders)) == len(folders)
 
@@ -185,6 +189,8 @@ class Installed:
         if "GS_PORT" in variables:
             variables["GS_PORT"] = str(self.ports[variables["GS_PORT"]])
         give(Path(variables["GS_DATA_DIR"]))
+        if "GS_METRICS_DIR" in variables:
+            give(Path(variables["GS_METRICS_DIR"]))
         return variables
 
     def start(self, service: str) -> Running:
