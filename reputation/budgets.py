@@ -23,6 +23,7 @@ from reputation.domain.breaker_policy import Kind
 from reputation.domain.permit import Cap, Rule
 from reputation.models import Budget
 from reputation.sql import BUDGET_COLUMNS, Row, raise_budgets
+from telemetry.redis_urls import client_url
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,9 @@ class Store(Protocol):
 
 
 def store() -> Store:
-    """The store in force: Redis where REDIS_URL is set, else the database."""
-    return _redis_store(settings.REDIS_URL) if settings.REDIS_URL else _database_store()
+    """The store in force: Redis where REDIS_URL names one that we can ask, else the database."""
+    url = client_url(settings.REDIS_URL)
+    return _redis_store(url) if url else _database_store()
 
 
 def spent(kind: Kind, sender: str, *, starts: datetime, rule: Rule = Rule.WARM_UP) -> int:

@@ -10,6 +10,8 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from telemetry.redis_urls import client_url
+
 
 class BrokerMissingError(Exception):
     """The wheel with the server is not installed, or holds none for this machine."""
@@ -59,13 +61,11 @@ def answers() -> bool:
 
 def is_there(*, within: float) -> bool:
     """Whether the broker in use answers, embedded or not, in so many seconds. Of Sentinels nobody is asked."""
-    url = settings.REDIS_URL
-    if not url:
+    if not settings.REDIS_URL:
         return answers()
-    if url.startswith("sentinel"):
+    url = client_url(settings.REDIS_URL)
+    if url is None:
         return True
-    for scheme, ours in (("redis+socket://", "unix://"), ("rediss+socket://", "unix://")):
-        url = url.replace(scheme, ours, 1)
     never_again = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
     return _ping(redis.Redis.from_url(url, socket_timeout=within, socket_connect_timeout=within, **never_again))
 

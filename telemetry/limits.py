@@ -25,6 +25,7 @@ from telemetry.domain.rates import WINDOW, charge
 from telemetry.errors import TooFast
 from telemetry.metrics import SOURCE_REFUSED
 from telemetry.models import Source
+from telemetry.redis_urls import client_url
 
 log = logging.getLogger(__name__)
 
@@ -103,12 +104,13 @@ class Meter:
 
     def __init__(self, url: str) -> None:
         never_again = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+        known = client_url(url)
         self._client = redis.Redis.from_url(
-            _ours(url), socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, **never_again
+            known or "redis://", socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, **never_again
         )
         self._script = self._client.register_script(_SCRIPT)
-        # Of Sentinels nobody is asked.
-        self._away_until = math.inf if url.startswith("sentinel") else 0.0
+        # Where there is none to ask, nobody is.
+        self._away_until = 0.0 if known else math.inf
         self._own: dict[tuple[int, str], float] = {}
         self._lock = threading.Lock()
 
@@ -185,14 +187,6 @@ class LoopMeter:
 def meter() -> Meter:
     """This process's meter."""
     return Meter(settings.CELERY_BROKER_URL)
-
-
-def _ours(url: str) -> str:
-    """Celery's word for a socket, in redis-py's; a URL of Sentinels is never used and becomes one that is none."""
-    scheme, _, rest = url.partition("://")
-    return {"redis+socket": "unix://", "rediss+socket": "unix://", "sentinel": "redis://"}.get(
-        scheme, f"{scheme}://"
-    ) + (rest if scheme != "sentinel" else "")
 
 
 def _refusal(part: tuple[str, int, int], wait: float) -> Refusal:

@@ -121,7 +121,8 @@ def test_a_service_may_write_to_its_own_folder_and_nowhere_else() -> None:
         assert one.last("User") == "good-standing"
         assert not one.all("ReadWritePaths")
     folders = [
-        unit(service).last("StateDirectory").split()[0] for service in [*SERVICES.values(), "good-standing-web@8001.service"]
+        unit(service).last("StateDirectory").split()[0]
+        for service in [*SERVICES.values(), "good-standing-web@8001.service"]
     ]
     assert len(set(folders)) == len(folders)
 
