@@ -34,6 +34,8 @@ _IN_PATHS: Final[dict[str, dict[str, Any]]] = {
     "domain": {"type": "string", "minLength": 1, "maxLength": 253},
     "prefix": {"type": "string", "pattern": "^[a-z0-9]{12}$"},
 }
+# A character that Python's str.strip() leaves.
+_NOT_BLANK: Final = "[^\\s\\u001c-\\u001f\\u0085]"
 # The problems that stand behind every operation, and when. An operation may have more of its own.
 _ALWAYS: Final = {
     "400": "The request cannot be understood; `errors` names the field or parameter.",
@@ -44,6 +46,7 @@ _WITH_BODY: Final = {"413": "The body is too large.", "415": "A content type tha
 _WITH_PATH: Final = {"404": "There is no such thing."}
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "401": {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to say who asks."}},
+    "429": {"Retry-After": {"schema": {"type": "string"}, "description": "Seconds."}},
     "503": {"Retry-After": {"schema": {"type": "string"}, "description": "Seconds."}},
 }
 _BY_ID: Final = {"id": "$response.body#/id"}
@@ -84,8 +87,11 @@ class Description(AutoSchema):
         return schema
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
-        """Lists of objects say how long they may be."""
+        """Text that must not be empty must not be blanks either; lists of objects say how long they may be."""
         schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        is_text = type(field) is serializers.CharField and field.trim_whitespace and not field.allow_blank
+        if is_text and direction == "request" and schema.get("type") == "string":
+            schema.setdefault("pattern", _NOT_BLANK)
         if isinstance(field, serializers.ListSerializer):
             for word, name in (("minItems", "min_length"), ("maxItems", "max_length")):
                 if getattr(field, name, None) is not None:
