@@ -73,7 +73,9 @@ class Places:
         return str(os.getpid())
 
     def _take(self) -> str:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The data folder may be among the missing ones, and `parents` would leave it open to others.
+        for folder in reversed([self._folder, *self._folder.parents]):
+            folder.mkdir(exist_ok=True, mode=0o700)
         for number in range(MOST_PLACES):
             try:
                 lock = os.open(self._folder / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -128,6 +128,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         "GS_SECRET_KEY": "a key from a file",
         "GS_SECRET_KEY_PREVIOUS": "the key before",
         "GS_OIDC_CLIENT_SECRET": "a client's secret",
+        "GS_METRICS_TOKEN": "a token for Prometheus",
     }
     read = {
         line.split('env.secret("')[1].split('"')[0]
@@ -140,7 +141,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         (kept / name).write_text(f"{value}\n")
         env[f"{name}_FILE"] = str(kept / name)
     env |= {"GS_OIDC_ISSUER": "https://id.example.com", "GS_OIDC_CLIENT_ID": "good-standing"}
-    names = ["DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "OIDC_CLIENT_SECRET"]
+    names = ["DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "OIDC_CLIENT_SECRET", "METRICS_TOKEN"]
     told = run(["manage.py", "shell", "-v", "0", "-c", SHOWN % names], env)
     wanted = [[value] if name.endswith("PREVIOUS") else value for name, value in values.items()]
     assert told.stdout.strip() == repr(wanted), told.stderr

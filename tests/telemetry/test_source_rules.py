@@ -241,8 +241,8 @@ def test_networks_and_limits_are_set_over_the_api_and_the_bad_entry_is_named(olg
         refused = olga.patch(source, allowed_networks=bad)
         assert refused.status_code == 400
         assert refused.json()["errors"][0]["field"].startswith("allowed_networks")
-        named = bad[-1] if isinstance(bad, list) else "list of items"
-        assert str(named) in refused.json()["detail"]
+        named = "allowed_networks[0]" if bad == [1] else bad[-1] if isinstance(bad, list) else "list of items"
+        assert named in refused.json()["detail"]
     assert olga.patch(source, allowed_networks=["2001:DB8::/32"]).json()["allowed_networks"] == ["2001:db8::/32"]
     assert olga.patch(source, requests_per_minute=-1).status_code == 400
     row = AccessRecord.objects.filter(kind=AccessKind.SOURCE_CHANGED).earliest("id")
