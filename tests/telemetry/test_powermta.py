@@ -594,6 +594,9 @@ def test_a_killed_follower_loses_and_doubles_nothing(tmp_path: Path) -> None:
         follower.wait()
         assert "rror" not in said, said
     follower = start()
+    # Something that only this one can have read: by then it listens to signals.
+    append(path, delivered(written))
+    written += 1
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and SendingEvent.objects.count() < written:
         time.sleep(0.05)
