@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import global_settings, settings
 from django.core.management import call_command
 
 from reputation.domain.policy import CodeTiers, MajorProviders, Policy, Tier, percent
@@ -151,7 +152,8 @@ def _filled(text: str, tables: Mapping[str, str]) -> str:
 
 
 def _openapi() -> str:
-    """The OpenAPI document as YAML."""
+    """The OpenAPI document as YAML, as it is where GS_HTTPS is off."""
     with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
         call_command("spectacular", file=file.name, validate=True)
-        return Path(file.name).read_text(encoding="utf-8")
+        written = Path(file.name).read_text(encoding="utf-8")
+    return written.replace(settings.SESSION_COOKIE_NAME, global_settings.SESSION_COOKIE_NAME)

@@ -102,7 +102,8 @@ LABELS: dict[str, set[str] | str] = {
     "task": TASK,
     "queue": TASK,
     "what": TASK,
-    "why": {"queue full", "too slow", "asked", "weekly", "causes", "fresh", "lag", "none"},
+    "why": {"queue full", "too slow", "asked", "weekly", "causes", "fresh", "lag", "none"}
+    | {"address", "requests", "events"},
     "severity": {word.value for word in Severity},
     "news": {word.value for word in News},
     "scope": {"ip", "domain", "ip_provider", "domain_provider"},

@@ -241,13 +241,13 @@ def test_prometheus_reads_it_evaluates_every_rule_and_panel_and_one_rule_speaks(
             until(lambda: server.value("up") == 1, seconds=60, what="the target is up")
             (target,) = server.ask("targets")["activeTargets"]
             assert (target["health"], target["lastError"]) == ("up", "")
-            before = time.time()
             refusals(home, token)
             until(
                 lambda: (server.value('ip_reputation_status{ip="192.0.2.66"}') or 0) >= 2,
                 seconds=60,
                 what="the quarantine reaches Prometheus",
             )
+            before = time.time()
             assert server.value('source_events_total{source="mta-1"}') == 300
 
             def all_rules() -> list[dict[str, Any]]:
