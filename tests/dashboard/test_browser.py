@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -33,8 +33,11 @@ SWITCHES = (
 
 
 def patiently(driver: Chrome, seconds: float) -> WebDriverWait[Chrome]:
-    """Wait for a page that exchanges parts of itself: what was found may have gone a moment later."""
-    return WebDriverWait(driver, seconds, ignored_exceptions=[StaleElementReferenceException])
+    """Wait for a page that exchanges parts of itself: what was found may have gone a moment later.
+
+    The driver calls that now a stale element, now an unknown error of the inspector.
+    """
+    return WebDriverWait(driver, seconds, ignored_exceptions=[WebDriverException])
 
 
 @contextmanager

@@ -15,13 +15,12 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as until
-from selenium.webdriver.support.ui import WebDriverWait
 
 from reputation.models import AlertRule, Blocklist, BreakerPolicy, Policy, SendingPolicy
 from reputation_site.doors.second_factor import new_key
 from telemetry.domain.event import Event
 from telemetry.models import Source
-from tests.dashboard.test_browser import browser, log_in
+from tests.dashboard.test_browser import browser, log_in, patiently
 from tests.dashboard.test_every_page import violations
 from tests.dashboard.test_pages import BAD, bad_day
 from tests.site.doors.conftest import code_of
@@ -58,7 +57,7 @@ def visit(driver: Chrome, live_server: Any, olga: User, make_event: Callable[...
     def go(path: str) -> None:
         driver.get_log("browser")
         driver.get(live_server.url + path)
-        WebDriverWait(driver, 10).until(lambda page: page.execute_script("return document.readyState") == "complete")
+        patiently(driver, 10).until(lambda page: page.execute_script("return document.readyState") == "complete")
 
     return go
 
@@ -111,7 +110,7 @@ def test_no_page_of_ours_breaks_the_policy(path: str, visit: Callable[[str], Non
     visit(path)
     assert driver.current_url.endswith(path)  # the admin leads away from a row that is not there
     if path == "/api/docs":
-        WebDriverWait(driver, 10).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock"))
+        patiently(driver, 10).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock"))
     assert troubles(driver) == []
 
 
@@ -127,8 +126,8 @@ def test_the_doors_break_the_policy_neither_and_keep_nobody_out(
         loaded(button)
 
     def loaded(before: WebElement) -> None:
-        WebDriverWait(driver, 20).until(until.staleness_of(before))
-        WebDriverWait(driver, 20).until(lambda page: page.execute_script("return document.readyState") == "complete")
+        patiently(driver, 20).until(until.staleness_of(before))
+        patiently(driver, 20).until(lambda page: page.execute_script("return document.readyState") == "complete")
 
     def is_fine(*, status: str = "") -> None:
         # A page that says 400 or 429 is told as an error too.
@@ -142,11 +141,9 @@ def test_the_doors_break_the_policy_neither_and_keep_nobody_out(
     toggle = driver.find_element(By.CSS_SELECTOR, "[x-on\\:click='openTheme = !openTheme']")
     toggle.click()
     dark = (By.CSS_SELECTOR, "[x-on\\:click=\"adminTheme = 'dark'\"]")
-    WebDriverWait(driver, 10).until(lambda page: page.find_element(*dark).is_displayed())
+    patiently(driver, 10).until(lambda page: page.find_element(*dark).is_displayed())
     driver.find_element(*dark).click()
-    WebDriverWait(driver, 10).until(
-        lambda page: page.find_element(By.TAG_NAME, "html").get_attribute("class") == "dark"
-    )
+    patiently(driver, 10).until(lambda page: page.find_element(By.TAG_NAME, "html").get_attribute("class") == "dark")
     is_fine()
     type_in(username="olga", password="correct horse battery")
     assert driver.current_url.startswith(f"{live_server.url}/second-factor/code")
@@ -180,7 +177,7 @@ def test_scripts_that_somebody_smuggled_in_do_not_run(visit: Callable[[str], Non
         "document.body.append(script);"
         "document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=\"window.gsHacked = 2\">');"
     )
-    WebDriverWait(driver, 10).until(lambda page: len(page.execute_script("return window.gsViolations")) == 2)
+    patiently(driver, 10).until(lambda page: len(page.execute_script("return window.gsViolations")) == 2)
     assert driver.execute_script("return window.gsHacked") is None
     refused = driver.execute_script("return window.gsViolations")
     assert sorted(one.split(":")[0] for one in refused) == ["script-src-attr", "script-src-elem"]
@@ -189,7 +186,7 @@ def test_scripts_that_somebody_smuggled_in_do_not_run(visit: Callable[[str], Non
         "const link = document.createElement('a'); link.setAttribute('x-data', '{}');"
         "link.setAttribute('x-init', \"''.constructor.constructor('window.gsHacked = 3')()\"); document.body.append(link);"
     )
-    WebDriverWait(driver, 10).until(lambda page: any("not for expressions" in one for one in troubles(page)))
+    patiently(driver, 10).until(lambda page: any("not for expressions" in one for one in troubles(page)))
     assert driver.execute_script("return window.gsHacked") is None
 
 
@@ -198,9 +195,9 @@ def test_theme_and_side_bar_still_answer(visit: Callable[[str], None], driver: C
         visit(path)
         driver.find_element(By.CSS_SELECTOR, "[x-on\\:click='openUserLinks = !openUserLinks']").click()
         for word in ("dark", "light"):
-            WebDriverWait(driver, 10).until(lambda page, word=word: theme_button(page, word).is_displayed())
+            patiently(driver, 10).until(lambda page, word=word: theme_button(page, word).is_displayed())
             theme_button(driver, word).click()
-            WebDriverWait(driver, 10).until(
+            patiently(driver, 10).until(
                 lambda page, word=word: page.find_element(By.TAG_NAME, "html").get_attribute("class") == word
             )
         bar = driver.find_element(By.ID, "nav-sidebar")
@@ -208,7 +205,7 @@ def test_theme_and_side_bar_still_answer(visit: Callable[[str], None], driver: C
         shown = bar.is_displayed()
         for wanted in (not shown, shown):
             driver.find_element(By.CSS_SELECTOR, toggle).click()
-            WebDriverWait(driver, 10).until(lambda _, bar=bar, wanted=wanted: bar.is_displayed() is wanted)
+            patiently(driver, 10).until(lambda _, bar=bar, wanted=wanted: bar.is_displayed() is wanted)
         assert troubles(driver) == []
 
 
@@ -219,7 +216,7 @@ def theme_button(driver: Chrome, word: str) -> WebElement:
 def test_the_parts_of_the_overview_fetch_themselves_anew(visit: Callable[[str], None], driver: Chrome) -> None:
     visit("/")
     driver.execute_script("document.querySelector('#gs-fleet').firstElementChild.dataset.old = 'yes'")
-    WebDriverWait(driver, 15).until(lambda page: not page.find_elements(By.CSS_SELECTOR, "#gs-fleet [data-old]"))
+    patiently(driver, 15).until(lambda page: not page.find_elements(By.CSS_SELECTOR, "#gs-fleet [data-old]"))
     assert troubles(driver) == []
 
 
@@ -229,24 +226,24 @@ def test_filters_date_pickers_and_bulk_acts_of_the_admin_still_answer(
     visit("/admin/reputation/ipstanding/")
     driver.find_element(By.CSS_SELECTOR, "[x-on\\:click='filterOpen = true']").click()
     close = (By.CSS_SELECTOR, "[x-on\\:click='filterOpen = false']")
-    WebDriverWait(driver, 10).until(lambda page: page.find_element(*close).is_displayed())
+    patiently(driver, 10).until(lambda page: page.find_element(*close).is_displayed())
     driver.find_element(*close).click()
-    WebDriverWait(driver, 10).until(lambda page: not page.find_element(*close).is_displayed())
+    patiently(driver, 10).until(lambda page: not page.find_element(*close).is_displayed())
     box = driver.find_element(By.CSS_SELECTOR, f"input.action-select[value='{BAD}']")
     box.click()
     action = (By.CSS_SELECTOR, "select[name=action]")
-    WebDriverWait(driver, 10).until(lambda page: page.find_element(*action).is_displayed())
+    patiently(driver, 10).until(lambda page: page.find_element(*action).is_displayed())
     driver.find_element(By.CSS_SELECTOR, "select[name=action] option[value=quarantine_selected]").click()
     run = (By.CSS_SELECTOR, "#changelist-actions-wrapper button")
-    WebDriverWait(driver, 10).until(lambda page: page.find_element(*run).is_displayed())
+    patiently(driver, 10).until(lambda page: page.find_element(*run).is_displayed())
     assert troubles(driver) == []
     driver.find_element(*run).click()
-    WebDriverWait(driver, 10).until(lambda page: page.find_elements(By.ID, "confirm-form"))
+    patiently(driver, 10).until(lambda page: page.find_elements(By.ID, "confirm-form"))
     calendar = (By.CSS_SELECTOR, ".datetimeshortcuts a[id^=calendarlink]")
-    WebDriverWait(driver, 10).until(lambda page: page.find_elements(*calendar))
+    patiently(driver, 10).until(lambda page: page.find_elements(*calendar))
     driver.find_element(*calendar).click()
     day = (By.CSS_SELECTOR, ".calendarbox tbody td a")
-    WebDriverWait(driver, 10).until(lambda page: page.find_element(*day).is_displayed())
+    patiently(driver, 10).until(lambda page: page.find_element(*day).is_displayed())
     driver.find_element(*day).click()
     assert any(field.get_attribute("value") for field in driver.find_elements(By.CSS_SELECTOR, ".vDateField"))
     assert troubles(driver) == []

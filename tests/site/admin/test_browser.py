@@ -23,6 +23,7 @@ from telemetry.domain.event import Event
 from telemetry.ingest import record_batch
 from telemetry.models import Source
 from telemetry.tokens import find_source_token
+from tests.dashboard.test_browser import patiently
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 FLAGS = (
@@ -67,7 +68,7 @@ def visit(browser: webdriver.Chrome, live_server: Any, django_user_model: type[U
 
 
 def wait(browser: webdriver.Chrome) -> WebDriverWait[webdriver.Chrome]:
-    return WebDriverWait(browser, 20)
+    return patiently(browser, 20)
 
 
 def test_an_operator_quarantines_an_ip_from_the_list(
