@@ -158,7 +158,6 @@ class Lane:
             return
         self._admitted += 1
         self._bytes += reserved
-        LANE_WAITING.set(self._admitted)
         try:
             body = await body_of(receive, most)
             if body is None:
@@ -186,7 +185,6 @@ class Lane:
         finally:
             self._admitted -= 1
             self._bytes -= reserved
-            LANE_WAITING.set(self._admitted)
         if answer is None:
             await _send_problem(send, TryAgain(), RETRY_AFTER, batch)
         else:
@@ -247,6 +245,7 @@ class Lane:
         """
         while True:
             await asyncio.sleep(LOOK_EVERY)
+            LANE_WAITING.set(self._admitted)
             oldest_allowed = time.monotonic() - settings.INGEST_PATIENCE.total_seconds()
             for work in list(self._waiting):
                 if work.since > oldest_allowed:
