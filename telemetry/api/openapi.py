@@ -14,7 +14,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import force_instance, is_serializer
 from rest_framework import serializers
 
-from telemetry.api.strict import DECIMAL, DURATION
+from telemetry.api.strict import DECIMAL, DURATION, TIME
 from telemetry.authentication import ApiTokenAuthentication
 from telemetry.scopes import scope_needed
 
@@ -113,6 +113,13 @@ class DurationScheme(_Field):  # type: ignore[no-untyped-call]
 
     target_class = serializers.DurationField
     schema = {"type": "string", "pattern": DURATION, "example": "1 00:00:00"}
+
+
+class TimeScheme(_Field):  # type: ignore[no-untyped-call]
+    """A time of day, without an offset: its zone is a field of its own."""
+
+    target_class = serializers.TimeField
+    schema = {"type": "string", "pattern": TIME, "example": "22:00"}
 
 
 class IpScheme(_Field):  # type: ignore[no-untyped-call]

@@ -12,6 +12,8 @@ from typing import Any, Final
 from rest_framework import serializers
 
 DURATION: Final = r"^-?(?:\d{1,6} )?\d{1,2}:\d{2}:\d{2}(?:\.\d{1,6})?$"
+# A time of day by the clock of a zone that stands beside it: RFC 3339, which "format: time" means, wants an offset.
+TIME: Final = r"^(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?$"
 DECIMAL: Final = r"^-?\d{1,12}(?:\.\d{1,12})?$"
 
 _KINDS: Final[tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str], ...]] = (
@@ -26,7 +28,11 @@ _KINDS: Final[tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[typ
     (serializers.DateTimeField, (str,), "Give a time as “2026-11-20T12:00:00Z”."),
     (serializers.TimeField, (str,), "Give a time of day as “22:00”."),
 )
-_SHAPES: Final = ((serializers.DurationField, re.compile(DURATION)), (serializers.DecimalField, re.compile(DECIMAL)))
+_SHAPES: Final = (
+    (serializers.DurationField, re.compile(DURATION)),
+    (serializers.DecimalField, re.compile(DECIMAL)),
+    (serializers.TimeField, re.compile(TIME)),
+)
 
 
 # PostgreSQL takes no NUL in text, and nothing takes half of a surrogate pair.

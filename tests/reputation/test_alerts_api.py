@@ -139,6 +139,13 @@ def test_rules_are_made_changed_and_the_shipped_ones_stay(operator: Ask, viewer:
     assert operator("PATCH", f"/api/alert-rules/{shipped}", {"is_enabled": False}).status_code == 200
 
 
+@pytest.mark.parametrize("time", ["22:00Z", "22:00+02:00", "24:00", "22", "22:00:00.1234567"])
+def test_quiet_hours_are_by_the_rules_own_zone_and_take_no_offset(operator: Ask, time: str) -> None:
+    refused = operator("POST", "/api/alert-rules", {"name": "nights", "quiet_from": time, "quiet_to": "07:00"})
+    assert refused.status_code == 400
+    assert [error["field"] for error in refused.json()["errors"]] == ["quiet_from"]
+
+
 def test_open_alerts_are_a_metric() -> None:
     alerts.take([signal(NOON), signal(NOON, "192.0.2.1")], now=NOON)
     assert STATE.get_sample_value("alerts", {"kind": "status", "severity": "warning"}) == 2
