@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
-from telemetry.metric_state import offer
+from telemetry.metric_state import gauge_of, offer
 
 AUDITS = Counter("audits", "Audits by what was audited and why.", ["kind", "why"])
 FINDINGS = Counter("audit_findings", "Findings of audits, by check and result.", ["check", "result"])
@@ -24,12 +24,8 @@ def targets() -> Iterator[Metric]:
     """How many senders were sound in their last audit, had problems, or were never audited."""
     from reputation.audits import counts
 
-    gauge = GaugeMetricFamily("audit_targets", "Senders by how their last audit ended.", labels=["kind", "outcome"])
-    found = counts()
-    for kind in ("ip", "domain"):
-        for outcome in OUTCOMES:
-            gauge.add_metric([kind, outcome], found.get((kind, outcome), 0))
-    yield gauge
+    labels = {"kind": ("ip", "domain"), "outcome": OUTCOMES}
+    yield gauge_of("audit_targets", "Senders by how their last audit ended.", labels, counts())
 
 
 def register() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
-from telemetry.metric_state import offer
+from telemetry.metric_state import gauge_of, offer
 
 # A few dozen lists at most: operators add them by hand.
 CHECKS = Counter("dnsbl_checks", "Looks at blocklists, by list and what they said.", ["blocklist", "result"])
@@ -26,12 +26,8 @@ def listings() -> Iterator[Metric]:
     """How many IPs and domains are believed to be listed, by kind and tier of the list; allow lists do not count."""
     from reputation.blocklist_queries import counts
 
-    gauge = GaugeMetricFamily("dnsbl_listings", "IPs and domains on blocklists.", labels=["kind", "tier"])
-    found = counts()
-    for kind in ("ip", "domain"):
-        for tier in TIERS:
-            gauge.add_metric([kind, tier], found.get((kind, tier), 0))
-    yield gauge
+    labels = {"kind": ("ip", "domain"), "tier": TIERS}
+    yield gauge_of("dnsbl_listings", "IPs and domains on blocklists.", labels, counts())
 
 
 def register() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import Counter
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
-from telemetry.metric_state import offer
+from telemetry.metric_state import gauge_of, offer
 
 TRANSITIONS = Counter(
     "breaker_transitions",
@@ -21,12 +21,8 @@ def holding() -> Iterator[Metric]:
     """How many breakers hold mail back, by kind of scope and state; a bounded number of series whatever is paused."""
     from reputation.breakers import counts
 
-    gauge = GaugeMetricFamily("breakers", "Circuit breakers that hold mail back.", labels=["scope", "state"])
-    found = counts()
-    for scope in SCOPES:
-        for state in ("open", "half_open"):
-            gauge.add_metric([scope, state], found.get((scope, state), 0))
-    yield gauge
+    labels = {"scope": SCOPES, "state": ("open", "half_open")}
+    yield gauge_of("breakers", "Circuit breakers that hold mail back.", labels, counts())
 
 
 def register() -> None:

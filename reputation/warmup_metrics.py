@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import Counter
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
-from telemetry.metric_state import offer
+from telemetry.metric_state import gauge_of, offer
 
 TRANSITIONS = Counter("warmup_transitions", "Transitions of warm-ups by kind of sender and step.", ["kind", "step"])
 
@@ -16,12 +16,8 @@ def under_way() -> Iterator[Metric]:
     """How many warm-ups are proposed and running, by kind of sender: four series whatever warms up."""
     from reputation.warmups import counts
 
-    gauge = GaugeMetricFamily("warmups", "Warm-ups that have not ended.", labels=["kind", "state"])
-    found = counts()
-    for kind in ("ip", "domain"):
-        for state in ("proposed", "running"):
-            gauge.add_metric([kind, state], found.get((kind, state), 0))
-    yield gauge
+    labels = {"kind": ("ip", "domain"), "state": ("proposed", "running")}
+    yield gauge_of("warmups", "Warm-ups that have not ended.", labels, counts())
 
 
 def register() -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import product
 
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -71,6 +72,17 @@ def offer_queue(name: str, oldest: Callable[[datetime], datetime | None]) -> Non
     """Have the age of a queue's oldest entry on the page; `oldest` says since when that waits, None: nothing does."""
     _queues[name] = oldest
     offer(_queue_ages)
+
+
+def gauge_of(
+    name: str, text: str, labels: Mapping[str, Iterable[str]], found: Mapping[tuple[str, str], int]
+) -> GaugeMetricFamily:
+    """A gauge with a series for each pair of the two labels' words, 0 where nothing was found."""
+    gauge = GaugeMetricFamily(name, text, labels=list(labels))
+    first, second = labels.values()
+    for pair in product(first, second):
+        gauge.add_metric(list(pair), found.get(pair, 0))
+    return gauge
 
 
 def _queue_ages() -> Iterator[Metric]:
