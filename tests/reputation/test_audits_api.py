@@ -133,6 +133,7 @@ def test_selectors_and_names_are_told(operator: Ask, viewer: Ask) -> None:
     assert operator("POST", "/api/audit-targets", {"kind": "ip", "name": "not an ip"}).status_code == 400
 
 
+@pytest.mark.usefixtures("_refused")
 def test_metrics_have_few_words(operator: Ask, client: Any) -> None:
     def value(name: str, **labels: str) -> float:
         found = REGISTRY.get_sample_value(name, labels)
